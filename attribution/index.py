@@ -1,0 +1,184 @@
+"""The index: what is kept of the training set, computed once per saved state of the model.
+
+Two kinds. `features`: penultimate features and logits, which the head scorer and the neighbours read.
+`word_gradients`: the gradient of every training loss over the word embedding of every position, sorted by vocabulary
+row, so that a question touches only the rows of the words it shares with the training set.
+
+A part is written whole and atomically under a key of everything that changes it, with checksums beside it; building
+again after an interruption makes only the missing parts.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from attribution.errors import UserError
+from attribution.model import length_sorted_batches
+from attribution.storage import digest_json, locked, write_atomically
+from attribution.workspace import Workspace
+
+VERSION = 1
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """The progress reporter that reports nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One kind of index for one saved state of the model (`checkpoint`: its place in `workspace.checkpoints`)."""
+
+    kind: str
+    checkpoint: int
+
+    def folder(self, workspace: Workspace) -> Path:
+        key = digest_json({"version": VERSION, "kind": self.kind, "state": self.checkpoint, "of": workspace.digest})
+        return workspace.storage / "index" / key[:16]
+
+    def is_built(self, workspace: Workspace) -> bool:
+        return (self.folder(workspace) / "manifest.json").exists()
+
+
+def parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> list[Part]:
+    """The parts of a kind for the "final" state or for "all" saved states."""
+    last = max(0, len(workspace.checkpoints) - 1)
+    states = [last] if checkpoints == "final" else list(range(last + 1))
+    return [Part(kind=kind, checkpoint=state) for state in states]
+
+
+def load(workspace: Workspace, part: Part, progress: Progress = silent) -> dict[str, np.ndarray]:
+    """The arrays of a part, memory-mapped; built first where missing, rebuilt where a checksum fails."""
+    return workspace.memo((part.kind, part.checkpoint), lambda: _open(workspace, part, progress))
+
+
+def build(workspace: Workspace, wanted: list[Part], progress: Progress = silent) -> None:
+    """Build the parts that are missing, one after the other. Only one process builds at a time; others wait."""
+    workspace.storage.mkdir(parents=True, exist_ok=True)
+    for part in wanted:
+        with locked(workspace.storage, timeout=3600):
+            if not part.is_built(workspace):
+                _build(workspace, part, progress)
+
+
+def _open(workspace: Workspace, part: Part, progress: Progress) -> dict[str, np.ndarray]:
+    folder = part.folder(workspace)
+    if part.is_built(workspace) and not _is_sound(folder):
+        shutil.rmtree(folder)
+        progress(0, 1, f"the stored {part.kind} were damaged and are made again")
+    build(workspace, [part], progress)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf8"))
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in manifest["arrays"]}
+
+
+def _is_sound(folder: Path) -> bool:
+    """Whether every array of a part has the checksum it was written with."""
+    try:
+        sums = json.loads((folder / "manifest.json").read_text(encoding="utf8"))["arrays"]
+        return all(_checksum(folder / f"{name}.npy") == value for name, value in sums.items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _build(workspace: Workspace, part: Part, progress: Progress) -> None:
+    folder = part.folder(workspace)
+    fresh = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    began = time.perf_counter()
+    try:
+        names = BUILDERS[part.kind](workspace, part.checkpoint, fresh, progress)
+        manifest = {
+            "kind": part.kind,
+            "state": part.checkpoint,
+            "workspace": workspace.digest,
+            "n_train": len(workspace.train),
+            "seconds": round(time.perf_counter() - began, 2),
+            "arrays": {name: _checksum(fresh / f"{name}.npy") for name in names},
+        }
+        write_atomically(fresh / "manifest.json", json.dumps(manifest, indent=2).encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+    except OSError as error:
+        raise UserError(f"The index cannot be written to {folder.parent}: {error}.") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _build_features(workspace: Workspace, state: int, folder: Path, progress: Progress) -> tuple[str, ...]:
+    classifier, n = workspace.classifier, len(workspace.train)
+    what = f"reading the training set (state {state + 1} of {max(1, len(workspace.checkpoints))})"
+    features, logits = classifier.collect(
+        classifier.tokenize(*workspace.texts("train")),
+        weights=workspace.weights(state),
+        progress=lambda done: progress(done, n, what),
+    )
+    np.save(folder / "features.npy", features)
+    np.save(folder / "logits.npy", logits)
+    return "features", "logits"
+
+
+def _build_word_gradients(workspace: Workspace, state: int, folder: Path, progress: Progress) -> tuple[str, ...]:
+    """Per position: ∇_e ℓ_i as fp16 in units of its largest entry (`scale`), at its place in vocabulary order."""
+    classifier, weights = workspace.classifier, workspace.weights(state)
+    encoded = classifier.tokenize(*workspace.texts("train"))
+    ids, first, place = _vocabulary_order(encoded["input_ids"])
+    width = classifier.anatomy.embeddings.embedding_dim
+    gradient = np.lib.format.open_memmap(
+        folder / "gradient.npy", mode="w+", dtype=np.float16, shape=(len(place), width)
+    )
+    scale, example, position = (np.empty(len(place), dtype=t) for t in (np.float32, np.int32, np.int32))
+    labels = torch.from_numpy(workspace.label_ids(workspace.train)).to(classifier.device)
+    what = f"word gradients of the training set (state {state + 1} of {max(1, len(workspace.checkpoints))})"
+    done = 0
+    for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
+        inputs = classifier.pad(encoded, rows.tolist())
+        embeds = classifier.embed(inputs).requires_grad_()
+        out, _ = classifier.run(inputs, embeds=embeds, weights=weights)
+        loss = torch.nn.functional.cross_entropy(out, labels[rows], reduction="sum")
+        (found,) = torch.autograd.grad(loss, embeds)
+        kept = inputs["attention_mask"].bool()
+        found, lengths = found[kept].float(), kept.sum(dim=1).tolist()
+        largest = found.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+        within = np.concatenate([np.arange(k) for k in lengths])
+        at = place[np.repeat(first[rows], lengths) + within]
+        gradient[at] = (found / largest[:, None]).half().cpu().numpy()
+        scale[at] = largest.cpu().numpy()
+        example[at] = np.repeat(rows, lengths)
+        position[at] = within
+        done += len(rows)
+        progress(done, len(workspace.train), what)
+    gradient.flush()
+    vocabulary, start = np.unique(ids, return_index=True)
+    for name, array in {"scale": scale, "example": example, "position": position, "vocabulary": vocabulary}.items():
+        np.save(folder / f"{name}.npy", array)
+    np.save(folder / "start.npy", np.append(start, len(place)))
+    return "gradient", "scale", "example", "position", "vocabulary", "start"
+
+
+def _vocabulary_order(input_ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All token ids sorted, each example's first position, and the sorted place of every position."""
+    flat = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in input_ids])
+    first = np.concatenate([[0], np.cumsum([len(ids) for ids in input_ids])[:-1]])
+    order = np.argsort(flat, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return flat[order], first, place
+
+
+BUILDERS: dict[str, Callable[[Workspace, int, Path, Progress], tuple[str, ...]]] = {
+    "features": _build_features,
+    "word_gradients": _build_word_gradients,
+}

@@ -1,0 +1,101 @@
+"""Training examples that resemble the test example in the model's penultimate features f, and a random control."""
+
+import hashlib
+from typing import Annotated
+
+import numpy as np
+
+from attribution.index import Progress, load, parts
+from attribution.parameters import Range
+from attribution.query import Query
+from attribution.registry import example_method
+from attribution.results import Scored
+
+
+def _features(query: Query, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    """Penultimate features of the test example (width,) and of the training set (train, width)."""
+    (part,) = parts(query.workspace, "features")
+    train = np.asarray(load(query.workspace, part, progress)["features"])
+    hidden = query.classifier.run(query.example.inputs)[1]
+    return hidden[0].float().cpu().numpy(), train
+
+
+def _similar(scores: np.ndarray) -> Scored:
+    return Scored(scores=scores.astype(np.float64), scorer="head", exact=True, quantity="similarity")
+
+
+@example_method(
+    title="Nearest, Euclidean",
+    family="similarity",
+    paper="Pezeshkpour 2021 §2, NN EUC",
+    formula=r"-\lVert f' - f_i \rVert^2",
+    unit="minus squared distance in feature space; 0 is identical",
+    cost="one pass over the features",
+    weakness="Looks at what the texts share, not at what training on them did; blind to the label.",
+    signed=False,
+    index=("features",),
+)
+def nn_euc(query: Query, progress: Progress) -> Scored:
+    """−‖f′ − f_i‖² (Pezeshkpour et al. 2021 §2); at most 0, higher = nearer."""
+    test, train = _features(query, progress)
+    return _similar(-np.square(train - test).sum(axis=1))
+
+
+@example_method(
+    title="Nearest, cosine",
+    family="similarity",
+    paper="Pezeshkpour 2021 §2, NN COS",
+    formula=r"\cos(f', f_i)",
+    unit="cosine, −1 to 1",
+    cost="one pass over the features",
+    weakness="Looks at what the texts share, not at what training on them did; blind to the label.",
+    signed=False,
+    index=("features",),
+)
+def nn_cos(query: Query, progress: Progress) -> Scored:
+    """cos(f′, f_i) (Pezeshkpour et al. 2021 §2); higher = more alike."""
+    test, train = _features(query, progress)
+    return _similar(train @ test / np.maximum(np.linalg.norm(train, axis=1) * np.linalg.norm(test), 1e-12))
+
+
+@example_method(
+    title="Nearest, dot product",
+    family="similarity",
+    paper="Pezeshkpour 2021 §2, NN DOT",
+    formula=r"\langle f', f_i \rangle",
+    unit="dot product of features",
+    cost="one pass over the features",
+    weakness="Led by training examples with large features whatever the question; blind to the label.",
+    signed=False,
+    index=("features",),
+)
+def nn_dot(query: Query, progress: Progress) -> Scored:
+    """⟨f′, f_i⟩ (Pezeshkpour et al. 2021 §2); higher = more alike."""
+    test, train = _features(query, progress)
+    return _similar(train @ test)
+
+
+@example_method(
+    title="Random control",
+    family="similarity",
+    paper="control of every removal experiment",
+    formula=r"u_i \sim U(0, 1)",
+    unit="none",
+    cost="a hash a training example",
+    weakness="Says nothing: it is what a method has to beat.",
+    signed=False,
+)
+def random(
+    query: Query,
+    progress: Progress,
+    *,
+    seed: Annotated[int, Range(low=0, high=2**31 - 1, help="Another seed gives another order.")] = 0,
+) -> Scored:
+    """A uniform number in [0, 1) from a hash of the seed and the example, so it does not depend on the order."""
+    train = query.workspace.train
+    keys = zip(
+        train["text"], train["text_pair"] if query.workspace.is_pair else train["label"], train["label"], strict=True
+    )
+    digests = (hashlib.blake2b(repr((seed, *key)).encode(), digest_size=8).digest() for key in keys)
+    scores = np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])
+    return Scored(scores=scores, scorer="none", exact=True, quantity="none")

@@ -1,0 +1,276 @@
+"""A fine-tuned sequence classifier: loaded safely, embeddings in, logits out.
+
+The five model families of the tests (BERT, DistilBERT, RoBERTa, ELECTRA, DeBERTa) are not named here: the embedding
+layer comes from the library's own accessor, the blocks are the module list that has one entry a hidden layer, and the
+head is the linear layer whose output *is* the logits.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from attribution.tokens import Token, Word, tokens_of, words_of
+
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """Where the parts of a classifier are: its word embeddings, its transformer blocks and its last linear layer."""
+
+    embeddings: nn.Embedding
+    blocks: nn.ModuleList
+    blocks_home: tuple[nn.Module, str]
+    head: nn.Linear
+    head_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One encoded text or pair: model inputs of batch size 1, tokens, words, and where the text was cut."""
+
+    text: str
+    text_pair: str | None
+    inputs: Inputs
+    tokens: list[Token]
+    words: list[Word]
+    cut: tuple[int | None, int | None]
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.text] if self.text_pair is None else [self.text, self.text_pair]
+
+
+@dataclass(kw_only=True)
+class Classifier:
+    """A transformers sequence classifier in evaluation mode with its tokenizer and labels.
+
+    Parameters never carry `requires_grad`: whoever needs a gradient passes its own leaf tensors as `weights` or
+    `embeds`. The model is shared by threads, so every run holds `lock`.
+    """
+
+    model: Any
+    tokenizer: Any
+    labels: tuple[str, ...]
+    max_length: int
+    lock: RLock = field(default_factory=RLock, repr=False)
+
+    def __post_init__(self) -> None:
+        self.model.eval().requires_grad_(False)
+        self.anatomy = dissect(self.model, self.tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        return self.anatomy.head.weight.device
+
+    @property
+    def unknown_id(self) -> int:
+        """The token id that stands for an erased word: [UNK], else the mask, else the padding."""
+        ids = (self.tokenizer.unk_token_id, self.tokenizer.mask_token_id, self.tokenizer.pad_token_id)
+        return next(int(i) for i in ids if i is not None)
+
+    def tokenize(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Any:
+        """The fast tokenizer's encodings, truncated to `max_length`, not padded."""
+        return self.tokenizer(
+            list(texts), None if pairs is None else list(pairs), truncation=True, max_length=self.max_length
+        )
+
+    def example(self, text: str, text_pair: str | None = None) -> Example:
+        """Encode one text or pair, with tokens, words and the character where truncation cut each text (or None)."""
+        encoded = self.tokenize([text], None if text_pair is None else [text_pair])
+        texts = [text] if text_pair is None else [text, text_pair]
+        tokens = tokens_of(encoded.encodings[0], texts)
+        cut: list[int | None] = [None, None]
+        if encoded.encodings[0].overflowing:
+            for segment, whole in enumerate(texts):
+                end = max((t.end for t in tokens if t.segment == segment and not t.special), default=0)
+                cut[segment] = end if whole[end:].strip() else None
+        return Example(
+            text=text,
+            text_pair=text_pair,
+            inputs=self.pad(encoded, [0]),
+            tokens=tokens,
+            words=words_of(tokens, texts),
+            cut=(cut[0], cut[1]),
+        )
+
+    def pad(self, encoded: Mapping[str, list[list[int]]], rows: Sequence[int]) -> Inputs:
+        """Model inputs of the named rows, padded on the right to the longest of them."""
+        features = [{name: encoded[name][row] for name in encoded} for row in rows]
+        padded = self.tokenizer.pad(features, return_tensors="pt", padding_side="right")
+        return {name: value.to(self.device) for name, value in padded.items()}
+
+    def embed(self, inputs: Inputs) -> Tensor:
+        """Word embeddings of the input ids, detached: (batch, tokens, width)."""
+        with torch.no_grad():
+            return self.anatomy.embeddings(inputs["input_ids"]).detach()
+
+    def run(
+        self, inputs: Inputs, *, embeds: Tensor | None = None, weights: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (batch, labels) and penultimate features (batch, width) of the inputs.
+
+        `embeds` stands in for the output of the word-embedding layer; `weights` stand in for the named parameters.
+        Both may require gradients of any order.
+        """
+        seen: list[Tensor] = []
+        with self.lock, ExitStack() as stack:
+            stack.enter_context(
+                _hook(self.anatomy.head.register_forward_pre_hook, lambda _, args: seen.append(args[0]))
+            )
+            if embeds is not None:
+                stack.enter_context(_hook(self.anatomy.embeddings.register_forward_hook, lambda *_: embeds))
+            output = functional_call(self.model, dict(weights or {}), args=(), kwargs=inputs)
+        return output.logits, seen[0]
+
+    def collect(
+        self,
+        encoded: Mapping[str, list[list[int]]],
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Penultimate features (rows, width) and logits (rows, labels) as float32, in batches of similar length."""
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        features = np.empty((len(lengths), self.anatomy.head.in_features), dtype=np.float32)
+        logits = np.empty((len(lengths), len(self.labels)), dtype=np.float32)
+        done = 0
+        for rows in length_sorted_batches(lengths):
+            with torch.no_grad():
+                out, hidden = self.run(self.pad(encoded, rows.tolist()), weights=weights)
+            features[rows], logits[rows] = hidden.float().cpu().numpy(), out.float().cpu().numpy()
+            done += len(rows)
+            progress(done)
+        return features, logits
+
+    @contextmanager
+    def cut_before(self, block: int) -> Iterator["Suffix"]:
+        """The classifier from transformer block `block` on, fed with hidden states that were computed once."""
+        home, name = self.anatomy.blocks_home
+        blocks = self.anatomy.blocks
+        with self.lock:
+            setattr(home, name, nn.ModuleList(blocks[block:]))
+            try:
+                yield Suffix(classifier=self, first=blocks[block])
+            finally:
+                setattr(home, name, blocks)
+
+    def hidden_before(self, inputs: Inputs, block: int) -> Tensor:
+        """Hidden states (batch, tokens, width) that enter transformer block `block`; the later blocks do not run."""
+        home, name = self.anatomy.blocks_home
+        blocks = self.anatomy.blocks
+        seen: list[Tensor] = []
+
+        def catch(_: nn.Module, args: tuple, kwargs: dict) -> None:
+            seen.append(args[0] if args else kwargs["hidden_states"])
+
+        with self.lock, torch.no_grad(), _hook(blocks[block].register_forward_pre_hook, catch, with_kwargs=True):
+            setattr(home, name, nn.ModuleList(blocks[: block + 1]))
+            try:
+                self.model(**inputs)
+            finally:
+                setattr(home, name, blocks)
+        return seen[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suffix:
+    """The last blocks of a classifier and everything above them."""
+
+    classifier: Classifier
+    first: nn.Module
+
+    def logits(self, inputs: Inputs, hidden: Tensor) -> Tensor:
+        """Logits from the hidden states that enter the first kept block; plain autograd on the module's parameters."""
+
+        def feed(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+            return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+
+        with _hook(self.first.register_forward_pre_hook, feed, with_kwargs=True):
+            return self.classifier.model(**inputs).logits
+
+
+@contextmanager
+def _hook(register: Any, function: Any, **options: Any) -> Iterator[None]:
+    handle = register(function, **options)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def dissect(model: Any, tokenizer: Any) -> Anatomy:
+    """Find the parts of a transformers sequence classifier, by one forward pass over a two-token input.
+
+    Raises ValueError, in words a user can read, where the model has no such parts.
+    """
+    embeddings = model.get_input_embeddings()
+    if not isinstance(embeddings, nn.Embedding):
+        raise ValueError("its input embeddings are not a plain embedding table")
+    count = model.config.num_hidden_layers
+    homes = [
+        (parent, name)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == count
+    ]
+    if not homes:
+        raise ValueError(f"it has no list of {count} transformer blocks")
+    head_name = _head_name(model, tokenizer)
+    return Anatomy(
+        embeddings=embeddings,
+        blocks=getattr(*homes[0]),
+        blocks_home=homes[0],
+        head=model.get_submodule(head_name),
+        head_name=head_name,
+    )
+
+
+def _head_name(model: Any, tokenizer: Any) -> str:
+    outputs: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear):
+                stack.enter_context(
+                    _hook(module.register_forward_hook, lambda _, __, out, name=name: outputs.__setitem__(name, out))
+                )
+        with torch.no_grad():
+            inputs = tokenizer("a", return_tensors="pt").to(next(model.parameters()).device)
+            logits = model(**inputs).logits
+    for name, out in reversed(outputs.items()):
+        if out is logits:
+            return name
+    raise ValueError("its logits are not the output of a linear layer")
+
+
+def length_sorted_batches(lengths: Sequence[int], *, tokens: int = 4096) -> list[np.ndarray]:
+    """Row numbers grouped by similar length, longest first, with at most `tokens` padded tokens a batch."""
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        size = max(1, tokens // max(1, lengths[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def pick_device(device: str) -> torch.device:
+    """The torch device for "auto" (CUDA, else MPS, else CPU) or for an explicit name."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def text_files(folder: Path) -> list[str]:
+    """The names of the files directly in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir() if path.is_file())

@@ -1,0 +1,92 @@
+"""Explained quantities F: numbers computed from the model for one example, higher = more of it.
+
+Each is a function of the parameters (`weights`, by name) that autograd can differentiate, so that
+score(i) = −∇F · P · ∇ℓ_i can be formed for any of them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attribution.model import Classifier, Example
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogProbability:
+    """log p(label | x): natural logarithm, at most 0."""
+
+    label: int
+
+    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
+        logits, _ = classifier.run(example.inputs, weights=weights)
+        return logits.float().log_softmax(dim=-1)[0, self.label]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saliency:
+    """The raw (not normalised) saliency of some tokens, summed, for a label, under a differentiable saliency."""
+
+    label: int
+    tokens: tuple[int, ...]
+    kind: str = "gradient_x_input"
+
+    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
+        scores = DIFFERENTIABLE[self.kind](classifier, example, self.label, weights, True)
+        return scores[list(self.tokens)].sum()
+
+
+Quantity = LogProbability | Saliency
+
+
+def gradient_x_input(
+    classifier: Classifier, example: Example, label: int, weights: Weights, create_graph: bool = False
+) -> Tensor:
+    """−∇_e ℓ_label · e of every token (Han et al. 2020 §2.1, before their L1 normalisation): (tokens,).
+
+    ℓ_label = −log p(label), so a positive score supports the label.
+    """
+    embeds = classifier.embed(example.inputs).requires_grad_()
+    logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
+    (gradient,) = torch.autograd.grad(logits.log_softmax(dim=-1)[0, label], embeds, create_graph=create_graph)
+    return (gradient * embeds)[0].sum(dim=-1)
+
+
+def gradient_sum(
+    classifier: Classifier, example: Example, label: int, weights: Weights, create_graph: bool = False
+) -> Tensor:
+    """Σ_d ∂p(label)/∂e_d of every token (Meng et al. 2020 §3.1, eq. 2 summed over the dimensions): (tokens,)."""
+    embeds = classifier.embed(example.inputs).requires_grad_()
+    logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
+    (gradient,) = torch.autograd.grad(logits.softmax(dim=-1)[0, label], embeds, create_graph=create_graph)
+    return gradient[0].sum(dim=-1)
+
+
+DIFFERENTIABLE: dict[str, Callable[[Classifier, Example, int, Weights, bool], Tensor]] = {
+    "gradient_x_input": gradient_x_input,
+    "gradient_sum": gradient_sum,
+}
+
+
+def gradient(
+    classifier: Classifier, example: Example, quantity: Quantity, names: tuple[str, ...], weights: Weights
+) -> list[Tensor]:
+    """∇F over the named parameters, each in the parameter's shape; zeros where F does not depend on one.
+
+    Cost: one backward pass for a log-probability; for a saliency, a backward pass through a backward pass.
+    """
+    own = dict(classifier.model.named_parameters())
+    leaves = {name: weights.get(name, own[name]).detach().clone().requires_grad_() for name in names}
+    value = quantity(classifier, example, {**weights, **leaves})
+    return list(torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True))
+
+
+def word_embedding_gradient(classifier: Classifier, example: Example, label: int, weights: Weights) -> Tensor:
+    """∇ log p(label) over each position's word embedding: (tokens, width). A word's row is the sum of its positions."""
+    embeds = classifier.embed(example.inputs).requires_grad_()
+    logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
+    (gradient,) = torch.autograd.grad(logits.log_softmax(dim=-1)[0, label], embeds)
+    return gradient[0]

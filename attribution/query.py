@@ -1,0 +1,113 @@
+"""What is being explained: one test example or text, a label, and perhaps a clicked token."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from attribution.errors import UserError, unknown
+from attribution.model import Classifier, Example
+from attribution.quantity import LogProbability, Quantity, Saliency
+from attribution.workspace import Workspace, softmax
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One question to a workspace. `label` is the explained label's number; `tokens` are the clicked tokens or ()."""
+
+    workspace: Workspace
+    example: Example
+    logits: np.ndarray
+    label: int
+    tokens: tuple[int, ...]
+    test: int | None
+    true_label: str | None
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.workspace.classifier
+
+    @property
+    def predicted(self) -> int:
+        return int(self.logits.argmax())
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        return dict(zip(self.workspace.labels, softmax(self.logits[None])[0].tolist(), strict=True))
+
+    @property
+    def label_name(self) -> str:
+        return self.workspace.labels[self.label]
+
+    def log_probability(self) -> LogProbability:
+        return LogProbability(label=self.label)
+
+    def saliency(self, kind: str) -> Quantity:
+        """Saliency of the clicked tokens; UserError where none was clicked."""
+        if not self.tokens:
+            raise UserError(
+                "saliency_influence explains the saliency of a token: give its index (--token I), "
+                f"0 to {len(self.example.tokens) - 1}."
+            )
+        return Saliency(label=self.label, tokens=self.tokens, kind=kind)
+
+
+def make_query(
+    workspace: Workspace,
+    *,
+    test: int | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str = "predicted",
+    token: int | tuple[int, ...] | None = None,
+) -> Query:
+    """Encode and classify what is asked about: a test example by its id, or a text of one's own.
+
+    `label` is "predicted", "true" (test examples only) or a label's name. `token` is an index into the model's
+    tokens, or several that count as one. Raises UserError for each thing that is not there. Cost: one forward pass.
+    """
+    if (test is None) == (text is None):
+        raise UserError("Give either a test example (its id) or a text, not both and not neither.")
+    true_label = None
+    if test is not None:
+        row = workspace.test_row(test)
+        text, true_label = str(row["text"]), str(row["label"])
+        text_pair = str(row["text_pair"]) if workspace.is_pair else None
+    _check_text(workspace, str(text), text_pair)
+    example = workspace.classifier.example(str(text), text_pair)
+    with torch.no_grad():
+        logits = workspace.classifier.run(example.inputs)[0][0].float().cpu().numpy()
+    tokens = () if token is None else (token,) if isinstance(token, int) else tuple(token)
+    for index in tokens:
+        if not 0 <= index < len(example.tokens):
+            raise UserError(f"No token {index}: this text has tokens 0 to {len(example.tokens) - 1}.")
+    return Query(
+        workspace=workspace,
+        example=example,
+        logits=logits,
+        label=_label_id(workspace, label, int(logits.argmax()), true_label),
+        tokens=tokens,
+        test=test,
+        true_label=true_label,
+    )
+
+
+def _check_text(workspace: Workspace, text: str, text_pair: str | None) -> None:
+    if workspace.is_pair and text_pair is None:
+        raise UserError(f"Workspace '{workspace.name}' classifies pairs of texts: give the second text too.")
+    if not workspace.is_pair and text_pair is not None:
+        raise UserError(f"Workspace '{workspace.name}' classifies single texts: leave the second text out.")
+    if not text.strip() or (text_pair is not None and not text_pair.strip()):
+        raise UserError("The text is blank: there is nothing to explain.")
+
+
+def _label_id(workspace: Workspace, label: str, predicted: int, true_label: str | None) -> int:
+    if label == "predicted":
+        return predicted
+    if label == "true":
+        if true_label is None:
+            raise UserError("A text of one's own has no true label: choose 'predicted' or a label's name.")
+        return workspace.labels.index(true_label)
+    if label not in workspace.labels:
+        raise unknown("label", label, ("predicted", "true", *workspace.labels))
+    return workspace.labels.index(label)

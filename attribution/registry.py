@@ -1,0 +1,137 @@
+"""The registry of methods, and `attribute`, which runs one.
+
+A method is one function with its label directly above it (`@token_method` or `@example_method`). The command line,
+the dashboard's forms, the method table of the README and the contract tests all read this registry.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, Literal
+
+import numpy as np
+
+from attribution.errors import unknown
+from attribution.index import Progress, silent
+from attribution.parameters import Parameter, checked, parameters_of
+from attribution.query import Query, make_query
+from attribution.results import Scored, ScoreTable, TokenScores
+from attribution.workspace import Workspace
+
+Family = Literal["saliency", "similarity", "tracin", "influence", "pairing"]
+FAMILIES = ("saliency", "similarity", "tracin", "influence", "pairing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A registered method and everything that is said of it.
+
+    `signed`: whether zero separates support from opposition. `index`: the kinds of index it reads. `words`: whether it
+    says which words of a training example made the score. `clicked`: whether it explains a clicked token.
+    """
+
+    name: str
+    title: str
+    family: Family
+    explains: Literal["tokens", "examples"]
+    paper: str
+    formula: str
+    unit: str
+    cost: str
+    weakness: str
+    signed: bool = True
+    words: bool = False
+    clicked: bool = False
+    index: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    function: Callable[..., Any]
+    parameters: Mapping[str, Parameter]
+
+    def describe(self) -> dict[str, Any]:
+        """The entry of `influscope methods --format json`."""
+        names = ("name", "title", "family", "explains", "paper", "formula", "signed", "unit", "cost", "words")
+        described = {name: getattr(self, name) for name in names}
+        parameters = {name: parameter.describe() for name, parameter in self.parameters.items()}
+        return {**described, "weakness": self.weakness, "needs": list(self.needs), "parameters": parameters}
+
+
+_METHODS: dict[str, Method] = {}
+
+
+def token_method(**label: Any) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
+    """Register a saliency method: (query, progress, *, parameters) -> raw scores (tokens,)."""
+    return _registrar("tokens", label)
+
+
+def example_method(**label: Any) -> Callable[[Callable[..., Scored]], Callable[..., Scored]]:
+    """Register a method over training examples: (query, progress, *, parameters) -> Scored with (train,) scores."""
+    return _registrar("examples", label)
+
+
+def _registrar(explains: Literal["tokens", "examples"], label: dict[str, Any]) -> Callable[..., Any]:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = function.__name__
+        _METHODS[name] = Method(
+            name=name, explains=explains, function=function, parameters=parameters_of(function), **label
+        )
+        return function
+
+    return register
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """Every method by name, in the order of families."""
+    for family in ("saliency", "similarity", "gradients", "embeddings", "pairing"):
+        import_module(f"attribution.methods.{family}")
+    return {m.name: m for family in FAMILIES for m in _METHODS.values() if m.family == family}
+
+
+def list_methods(explains: Literal["tokens", "examples"] | None = None) -> list[Method]:
+    """Every registered method, or those that score the test's tokens, or the training examples."""
+    return [m for m in methods().values() if explains in (None, m.explains)]
+
+
+def get_method(name: str) -> Method:
+    """The method of that name; UserError with the nearest name where there is none."""
+    if name not in methods():
+        raise unknown("method", name, methods())
+    return methods()[name]
+
+
+def attribute(
+    workspace: Workspace,
+    method: str,
+    *,
+    test: int | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str = "predicted",
+    token: int | tuple[int, ...] | None = None,
+    progress: Progress = silent,
+    **parameters: Any,
+) -> Any:
+    """Scores of the training examples (ScoreTable), or of the tokens (TokenScores), for one test example or text.
+
+    Positive = proponent: training on the example raised the explained quantity. `label` is "predicted", "true" or a
+    label; `token` the clicked token(s) for saliency_influence. An index that is missing is built first. Raises
+    UserError for an unknown method, parameter, label, test id or token.
+    """
+    query = make_query(workspace, test=test, text=text, text_pair=text_pair, label=label, token=token)
+    return run_method(query, method, parameters, progress)
+
+
+def run_method(
+    query: Query, name: str, parameters: Mapping[str, Any] | None = None, progress: Progress = silent
+) -> ScoreTable | TokenScores:
+    """As `attribute`, for a query that is already made."""
+    method = get_method(name)
+    values = checked(name, method.parameters, parameters or {})
+    began = time.perf_counter()
+    found = method.function(query, progress, **values)
+    seconds = time.perf_counter() - began
+    if method.explains == "tokens":
+        return TokenScores(query=query, method=name, parameters=values, raw=found, seconds=seconds)
+    return ScoreTable(query=query, method=name, parameters=values, scored=found, seconds=seconds)

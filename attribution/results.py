@@ -1,0 +1,132 @@
+"""Answers: scores of tokens and of training examples, with what they were computed from."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from attribution.errors import UserError
+from attribution.query import Query
+
+Scorer = Literal["head", "index", "sweep", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordScore:
+    """One word of a training example and its part in the example's score; offsets are code points into its text."""
+
+    text: str
+    start: int
+    end: int
+    segment: int
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What a method returns: scores (train,), how they were made, and a way to ask for the words of some rows.
+
+    `words` takes positions in the training table and returns, for each, a list of word scores.
+    """
+
+    scores: np.ndarray
+    scorer: Scorer
+    exact: bool
+    quantity: str
+    words: Callable[[Sequence[int]], list[list[WordScore]]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenScores:
+    """Saliency of every token of the test text.
+
+    `raw` is what the method's formula gives: (tokens,). `scores` is raw divided by Σ|raw|, so that a score is a share
+    of the example's total (Han et al. 2020 §2.1); it is all zeros where every raw score is zero.
+    """
+
+    query: Query
+    method: str
+    parameters: Mapping[str, Any]
+    raw: np.ndarray
+    seconds: float
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        total = np.abs(self.raw).sum()
+        return self.raw / total if total > 0 else np.zeros_like(self.raw)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a token: index, text, start, end, special, segment, score, raw."""
+        rows = [
+            {
+                "index": t.index,
+                "text": t.text,
+                "start": t.start,
+                "end": t.end,
+                "special": t.special,
+                "segment": t.segment,
+            }
+            for t in self.query.example.tokens
+        ]
+        return pd.DataFrame(rows).assign(score=self.scores, raw=self.raw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """One score a training example: positive = proponent. `ids` are row numbers in the training file."""
+
+    query: Query
+    method: str
+    parameters: Mapping[str, Any]
+    scored: Scored
+    seconds: float
+
+    @property
+    def scores(self) -> np.ndarray:
+        return self.scored.scores
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        return self.query.workspace.train.index.to_numpy()
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Positions by falling score; equal scores by rising id."""
+        return np.argsort(-self.scores, kind="stable")
+
+    @cached_property
+    def z(self) -> np.ndarray:
+        """Scores in standard deviations from their mean over the training set: (train,); zeros where all are equal."""
+        spread = self.scores.std()
+        return (self.scores - self.scores.mean()) / spread if spread > 0 else np.zeros_like(self.scores)
+
+    def frame(self, top: int = 20, *, opponents: bool = False) -> pd.DataFrame:
+        """The `top` proponents (or opponents, most negative first): rank, train_id, label, text, score, z.
+
+        top=0 gives every training example by falling score.
+        """
+        order = self.order[::-1] if opponents else self.order
+        at = order[:top] if top else order
+        train = self.query.workspace.train.iloc[at]
+        made = pd.DataFrame({"rank": np.arange(1, len(at) + 1), "train_id": self.ids[at]})
+        for column in ("label", "text", "text_pair"):
+            if column in train:
+                made[column] = train[column].to_numpy()
+        return made.assign(score=self.scores[at], z=self.z[at])
+
+    def words(self, train_id: int) -> list[WordScore]:
+        """Which words of a training example made its score; UserError for a method that cannot say."""
+        return self.words_of([train_id])[0]
+
+    def words_of(self, train_ids: Sequence[int]) -> list[list[WordScore]]:
+        """As `words`, for several training examples in one batch."""
+        if self.scored.words is None:
+            raise UserError(f"{self.method} does not say which words of a training example made its score.")
+        at = self.query.workspace.train.index.get_indexer(list(train_ids))
+        if (at < 0).any():
+            missing = [int(i) for i, found in zip(train_ids, at, strict=True) if found < 0]
+            raise UserError(f"No training example {missing[0]}: ids go from {self.ids.min()} to {self.ids.max()}.")
+        return self.scored.words(at.tolist())

@@ -1,0 +1,201 @@
+"""Fine-tuning: AdamW with linear warm-up and decay, seeded, over cached activations of the frozen blocks."""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attribution.checkpoints import Checkpoint, checkpoint_folders, save_checkpoint
+from attribution.errors import UserError
+from attribution.index import Progress, silent
+from attribution.loading import load_classifier
+from attribution.model import Classifier, Inputs, length_sorted_batches
+from attribution.storage import locked
+from attribution.workspace import Workspace, open_workspace, write_settings
+
+WARM_UP = 0.06
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings of one fine-tuning run. `trainable` is head, last:K or all; parameters the base lacks always train."""
+
+    trainable: str = "last:2"
+    epochs: int = 3
+    learning_rate: float = 3e-4
+    batch_size: int = 32
+    max_length: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"head|all|last:[1-9]\d*", self.trainable):
+            raise UserError(f"No trainable part '{self.trainable}'. Known: head, last:K (K from 1), all.")
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"{name} must be above 0, not {getattr(self, name)}.")
+        if self.max_length < 0 or self.max_length in (1, 2):
+            raise UserError(f"max_length must be at least 3 tokens (0: the model's own), not {self.max_length}.")
+
+
+def train(workspace: Workspace, recipe: Recipe, progress: Progress = silent) -> Workspace:
+    """Fine-tune the workspace's base model and save a checkpoint an epoch; returns the workspace opened anew.
+
+    The earlier checkpoints are replaced once the new ones are written. Cost: the frozen blocks run once, the others
+    forward and backward each epoch.
+    """
+    classifier, missing = load_classifier(
+        workspace.model_folder,
+        workspace.labels,
+        max_length=recipe.max_length or workspace.settings.max_length,
+        device=workspace.device,
+        seed=recipe.seed,
+    )
+    base = {k: v.clone() for k, v in classifier.model.named_parameters() if k not in missing}
+    names, cut = select(classifier, recipe.trainable, missing)
+    with locked(workspace.directory), tempfile.TemporaryDirectory(dir=workspace.directory) as temporary:
+        folders = []
+        for state in _epochs(classifier, workspace, recipe, names, cut, Path(temporary), progress):
+            folder = Path(temporary) / str(state.step)
+            new = {k: v for k, v in classifier.model.named_parameters() if k in names}
+            save_checkpoint(folder, state, new=new, base=base)
+            folders.append(folder)
+        home = workspace.directory / "checkpoints"
+        home.mkdir(exist_ok=True)
+        old = checkpoint_folders(workspace.directory)
+        for number, folder in enumerate(old):
+            folder.rename(Path(temporary) / f"old-{number}")
+        for folder in folders:
+            folder.rename(home / folder.name)
+        settings = replace(
+            workspace.settings,
+            has_head=True,
+            trainable=recipe.trainable,
+            max_length=recipe.max_length or workspace.settings.max_length,
+        )
+        write_settings(workspace.directory, settings)
+    return open_workspace(workspace.directory, device=workspace.device)
+
+
+def select(classifier: Classifier, trainable: str, missing: frozenset[str]) -> tuple[set[str], int | None]:
+    """The names of the parameters to train, and the first block that has to run again each epoch (None: the whole)."""
+    blocks = classifier.anatomy.blocks
+    everything = dict(classifier.model.named_parameters())
+    if trainable == "all":
+        return set(everything), None
+    if trainable == "head":
+        head = {id(p) for p in classifier.anatomy.head.parameters()}
+        return {n for n, p in everything.items() if id(p) in head or n in missing}, len(blocks) - 1
+    count = int(trainable.removeprefix("last:"))
+    if count > len(blocks):
+        raise UserError(
+            f"last:{count} is more than the model's {len(blocks)} blocks: choose last:1 to last:{len(blocks)}."
+        )
+    below = {id(p) for block in blocks[:-count] for p in block.parameters()}
+    below |= {id(p) for p in _stem_parameters(classifier)}
+    return {n for n, p in everything.items() if id(p) not in below or n in missing}, len(blocks) - count
+
+
+def _stem_parameters(classifier: Classifier) -> Iterator[nn.Parameter]:
+    """Parameters below the first block: the encoder's own that are in no block and not above the blocks.
+
+    The encoder lists its parts in the order of use, so what comes before the module that holds the blocks is below.
+    """
+    home = classifier.anatomy.blocks_home[0]
+    for child in classifier.model.base_model.children():
+        if any(module is home for module in child.modules()):
+            inside = {id(p) for block in classifier.anatomy.blocks for p in block.parameters()}
+            yield from (p for p in child.parameters() if id(p) not in inside)
+            return
+        yield from child.parameters()
+
+
+def _epochs(
+    classifier: Classifier,
+    workspace: Workspace,
+    recipe: Recipe,
+    names: set[str],
+    cut: int | None,
+    temporary: Path,
+    progress: Progress,
+) -> Iterator[Checkpoint]:
+    train_set = _TrainingSet(classifier, workspace, cut, temporary, progress)
+    labels = torch.from_numpy(workspace.label_ids(workspace.train)).to(classifier.device)
+    parameters = [p.requires_grad_() for n, p in classifier.model.named_parameters() if n in names]
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01)
+    order = np.random.default_rng(recipe.seed)
+    steps_an_epoch = -(-len(labels) // recipe.batch_size)
+    total = steps_an_epoch * recipe.epochs
+    warm_up = max(1, round(WARM_UP * total))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warm_up, (total - step) / max(1, total - warm_up))
+    )
+    test_set, test_labels = classifier.tokenize(*workspace.texts("test")), workspace.label_ids(workspace.test)
+    step, rates = 0, []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        for epoch in range(1, recipe.epochs + 1):
+            classifier.model.train()
+            with train_set.model() as logits:
+                for rows in np.array_split(order.permutation(len(labels)), steps_an_epoch):
+                    rates.append(schedule.get_last_lr()[0])
+                    loss = nn.functional.cross_entropy(logits(rows), labels[rows])
+                    optimiser.zero_grad()
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(parameters, 1.0)
+                    optimiser.step()
+                    schedule.step()
+                    step += 1
+                    progress(step, total, f"epoch {epoch} of {recipe.epochs}, loss {loss.item():.3f}")
+            classifier.model.eval()
+            rate = float(np.mean(rates))
+            rates.clear()
+            accuracy = float((classifier.collect(test_set)[1].argmax(axis=1) == test_labels).mean())
+            progress(step, total, f"epoch {epoch} of {recipe.epochs}, test accuracy {accuracy:.4f}")
+            yield Checkpoint(step=step, epoch=float(epoch), learning_rate=rate, test_accuracy=accuracy)
+
+
+class _TrainingSet:
+    """The encoded training set; with a `cut`, also the hidden states that enter that block, computed once."""
+
+    def __init__(
+        self, classifier: Classifier, workspace: Workspace, cut: int | None, temporary: Path, progress: Progress
+    ) -> None:
+        self.classifier = classifier
+        self.cut = cut
+        self.encoded = classifier.tokenize(*workspace.texts("train"))
+        lengths = [len(ids) for ids in self.encoded["input_ids"]]
+        self.first = np.concatenate([[0], np.cumsum(lengths)])
+        if cut is not None:
+            self.hidden = self._run_prefix(cut, lengths, temporary / "prefix", progress)
+
+    def _run_prefix(self, cut: int, lengths: list[int], path: Path, progress: Progress) -> Tensor:
+        width = self.classifier.model.config.hidden_size
+        hidden = torch.from_file(str(path), shared=True, size=int(self.first[-1]) * width).view(-1, width)
+        done = 0
+        for rows in length_sorted_batches(lengths):
+            found = self.classifier.hidden_before(self.classifier.pad(self.encoded, rows.tolist()), cut)
+            for row, states in zip(rows, found.cpu(), strict=True):
+                hidden[self.first[row] : self.first[row + 1]] = states[: lengths[row]]
+            done += len(rows)
+            progress(done, len(lengths), "running the frozen blocks once")
+        return hidden
+
+    @contextmanager
+    def model(self) -> Iterator[Callable[[np.ndarray], Tensor]]:
+        """A function from row numbers to logits (batch, labels), through which the parameters learn."""
+        if self.cut is None:
+            yield lambda rows: self.classifier.model(**self.classifier.pad(self.encoded, rows.tolist())).logits
+            return
+        with self.classifier.cut_before(self.cut) as suffix:
+            yield lambda rows: suffix.logits(*self._batch(rows))
+
+    def _batch(self, rows: np.ndarray) -> tuple[Inputs, Tensor]:
+        states = [self.hidden[self.first[row] : self.first[row + 1]] for row in rows]
+        padded = nn.utils.rnn.pad_sequence(states, batch_first=True).to(self.classifier.device)
+        return self.classifier.pad(self.encoded, rows.tolist()), padded

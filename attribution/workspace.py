@@ -1,0 +1,388 @@
+"""A workspace: one folder with a classifier, its training data, its test data and all that was computed from them."""
+
+import os
+import shutil
+import tomllib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import platformdirs
+import tomli_w
+import torch
+from torch import Tensor
+
+from attribution.checkpoints import (
+    Checkpoint,
+    checkpoint_folders,
+    checkpoint_weights,
+    checkpoints_digest,
+    read_checkpoint,
+)
+from attribution.data import Columns, Table, data_digest, describe_unusable, read_table
+from attribution.errors import UserError
+from attribution.loading import copy_model, find_model, load_classifier, model_digest, own_labels
+from attribution.model import Classifier
+from attribution.sources import read_source
+from attribution.storage import atomic_path, digest_json, write_atomically
+
+FORMAT = 1
+SETTINGS = "workspace.toml"
+DEFAULT_COLUMNS = Columns()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What workspace.toml says; written once by `create_workspace`, and again by training."""
+
+    format: int
+    name: str
+    task: str
+    labels: list[str]
+    has_head: bool
+    model: str
+    model_digest: str
+    source: str
+    train_digest: str
+    test_digest: str
+    n_train: int
+    n_test: int
+    max_length: int
+    trainable: str = ""
+    columns: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise UserError(f"This workspace has format {self.format}; this version of influscope reads {FORMAT}.")
+        if self.task not in ("single", "pair"):
+            raise UserError(f"The workspace's task is '{self.task}'; it must be single or pair.")
+
+
+class Workspace:
+    """An open workspace.
+
+    `train` and `test` are DataFrames with columns text, text_pair (pairs only), label and the file's other columns;
+    their index is the row number in the given file. `model` and `tokenizer` are plain transformers objects in
+    evaluation mode. Tables and model are read on first use.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, *, device: str = "auto") -> None:
+        self.directory = directory
+        self.settings = settings
+        self.device = device
+        self._memo: dict[Hashable, Any] = {}
+        self._memo_lock = RLock()
+
+    def __repr__(self) -> str:
+        return f"<Workspace {self.name}: {self.settings.n_train} train, {self.settings.n_test} test, {self.directory}>"
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.settings.labels)
+
+    @property
+    def is_pair(self) -> bool:
+        return self.settings.task == "pair"
+
+    @cached_property
+    def digest(self) -> str:
+        """Everything that a score depends on: data, base model, checkpoints, labels and maximum length."""
+        kept = {k: v for k, v in asdict(self.settings).items() if k not in ("name", "trainable")}
+        return digest_json({**kept, "checkpoints": checkpoints_digest(self.directory)})
+
+    @cached_property
+    def storage(self) -> Path:
+        """Where computed things go: the workspace itself, or the user's cache where it cannot be written."""
+        if is_writable(self.directory):
+            return self.directory
+        return Path(platformdirs.user_cache_path("influscope")) / self.digest[:16]
+
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        return self._tables[0]
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        return self._tables[1]
+
+    @cached_property
+    def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        wanted = (self.settings.train_digest, self.settings.test_digest)
+        if self.settings.source == "files":
+            paths = (self.directory / "train.parquet", self.directory / "test.parquet")
+        else:
+            paths = (self.storage / "train.parquet", self.storage / "test.parquet")
+            if not all(path.exists() for path in paths):
+                _write_tables(read_source(self.settings.source), paths)
+        tables = (_read_parquet(paths[0]), _read_parquet(paths[1]))
+        for path, table, digest in zip(paths, tables, wanted, strict=True):
+            if data_digest(table) != digest:
+                raise UserError(f"{path} is not the data this workspace was made with (its digest differs).")
+        return tables
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The classifier with the weights of the last checkpoint."""
+        if not self.settings.has_head:
+            raise UserError(
+                f"The model of workspace '{self.name}' has no trained classification head: "
+                f"run influscope train {self.directory} first."
+            )
+        classifier = self.base_classifier()
+        if self.checkpoint_folders:
+            weights = checkpoint_weights(self.checkpoint_folders[-1], dict(classifier.model.named_parameters()))
+            parameters = dict(classifier.model.named_parameters())
+            with torch.no_grad():
+                for name, value in weights.items():
+                    parameters[name].copy_(value)
+        return classifier
+
+    def base_classifier(self, *, seed: int = 0) -> Classifier:
+        """The base model before fine-tuning, with a random head (from `seed`) where it has none."""
+        classifier, _ = load_classifier(
+            self.model_folder, self.labels, max_length=self.settings.max_length, device=self.device, seed=seed
+        )
+        return classifier
+
+    @cached_property
+    def model_folder(self) -> Path:
+        """The folder of the base model, checked against the digest it had when the workspace was made."""
+        reference = self.settings.model
+        folder = find_model(reference if reference.startswith("package:") else str(self.directory / reference))
+        if model_digest(folder) != self.settings.model_digest:
+            raise UserError(f"The base model in {folder} is not the one this workspace was made with (digest differs).")
+        return folder
+
+    @property
+    def model(self) -> Any:
+        return self.classifier.model
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.classifier.tokenizer
+
+    @cached_property
+    def checkpoint_folders(self) -> list[Path]:
+        return checkpoint_folders(self.directory)
+
+    @cached_property
+    def checkpoints(self) -> list[Checkpoint]:
+        """The saved checkpoints by rising step; empty where the model came fine-tuned."""
+        return [read_checkpoint(folder) for folder in self.checkpoint_folders]
+
+    def weights(self, checkpoint: int) -> dict[str, Tensor]:
+        """Parameters of the `checkpoint`-th saved state, to stand in for the model's own; {} for the last state."""
+        if checkpoint >= len(self.checkpoints) - 1:
+            return {}
+        folder = self.checkpoint_folders[checkpoint]
+        return self.memo(("weights", checkpoint), lambda: checkpoint_weights(folder, self._base_parameters))
+
+    @cached_property
+    def _base_parameters(self) -> dict[str, Tensor]:
+        return dict(self.base_classifier().model.named_parameters())
+
+    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returned the first time for this key; one thread makes it, the others wait."""
+        with self._memo_lock:
+            if key not in self._memo:
+                self._memo[key] = make()
+            return self._memo[key]
+
+    def texts(self, part: str) -> tuple[list[str], list[str] | None]:
+        """The texts of the "train" or "test" part and, for pairs, the second texts."""
+        table = self.train if part == "train" else self.test
+        return table["text"].tolist(), table["text_pair"].tolist() if self.is_pair else None
+
+    def label_ids(self, table: pd.DataFrame) -> np.ndarray:
+        """The label of each row as the model's output number: (rows,) int64."""
+        return np.array([self.labels.index(label) for label in table["label"]], dtype=np.int64)
+
+    def predict(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> pd.DataFrame:
+        """Probabilities (texts × labels), columns named by label. Cost: one forward pass a text."""
+        if self.is_pair and text_pairs is None:
+            raise UserError(f"Workspace '{self.name}' classifies pairs of texts: give text_pairs too.")
+        logits = self.classifier.collect(self.classifier.tokenize(texts, text_pairs))[1]
+        return pd.DataFrame(softmax(logits), columns=list(self.labels))
+
+    def predict_test(self) -> pd.DataFrame:
+        """Probabilities of every test example (index: test id), kept on disk after the first time."""
+        path = self.storage / "results" / f"predictions-{self.digest[:16]}.parquet"
+        if path.exists():
+            return pd.read_parquet(path)
+        made = self.predict(*self.texts("test"))
+        made.index = self.test.index
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as target:
+            made.to_parquet(target)
+        return made
+
+    def test_row(self, test: int) -> pd.Series:
+        """One test example by its row number in the test file."""
+        if test not in self.test.index:
+            ids = self.test.index.to_numpy()
+            raise UserError(f"No test example {test}: test ids of '{self.name}' go from {ids.min()} to {ids.max()}.")
+        return self.test.loc[test]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Row-wise softmax in float64: (rows, labels) to (rows, labels)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def is_writable(directory: Path) -> bool:
+    """Whether files can be made in a folder, found out by making one."""
+    try:
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def open_workspace(directory: str | Path, *, device: str = "auto") -> Workspace:
+    """Open a workspace folder. Reads one small file; data and model are read when first needed.
+
+    Raises UserError where the folder is missing, is no workspace, or where workspace.toml is damaged.
+    """
+    directory = Path(directory)
+    if not directory.exists():
+        raise UserError(f"No workspace '{directory}': make one with influscope new {directory} --model … --train … .")
+    if not (directory / SETTINGS).is_file():
+        raise UserError(f"'{directory}' is not a workspace: it has no {SETTINGS}.")
+    try:
+        settings = Settings(**tomllib.loads((directory / SETTINGS).read_text(encoding="utf8")))
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"The workspace '{directory}' is damaged: {SETTINGS} cannot be read ({error}).") from error
+    return Workspace(directory, settings, device=device)
+
+
+def create_workspace(
+    directory: str | Path,
+    *,
+    model: str | Path,
+    train: str | Path,
+    test: str | Path,
+    columns: Columns = DEFAULT_COLUMNS,
+    max_length: int = 0,
+    force: bool = False,
+) -> tuple[Workspace, list[str]]:
+    """Make a workspace from a model and two data files; also returns notices about rows that cannot be used.
+
+    The model is copied (safetensors, configuration, tokenizer), the data is kept as parquet. Everything is written to
+    a sibling folder first and renamed, so a failure leaves nothing behind. An existing folder is only replaced with
+    `force`, and only where it is a workspace or empty. Raises UserError for every mistake in the input.
+    """
+    directory = Path(directory)
+    _check_target(directory, force)
+    folder = find_model(str(model))
+    tables = [read_table(train, columns), read_table(test, columns)]
+    labels, has_head, frames = _fit_labels(folder, tables)
+    reference = str(model) if str(model).startswith("package:") else "model"
+    settings = Settings(
+        format=FORMAT,
+        name=directory.resolve().name,
+        task="pair" if columns.text_pair else "single",
+        labels=labels,
+        has_head=has_head,
+        model=reference,
+        model_digest=model_digest(folder),
+        source="files",
+        train_digest=data_digest(frames[0]),
+        test_digest=data_digest(frames[1]),
+        n_train=len(frames[0]),
+        n_test=len(frames[1]),
+        max_length=max_length,
+        columns={k: v for k, v in asdict(columns).items() if v},
+    )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    fresh = directory.parent / f".{directory.name}.{os.getpid()}"
+    try:
+        fresh.mkdir()
+        if reference == "model":
+            copy_model(folder, fresh / "model")
+        _write_tables((frames[0], frames[1]), (fresh / "train.parquet", fresh / "test.parquet"))
+        write_settings(fresh, settings)
+        if directory.exists():
+            shutil.rmtree(directory)
+        fresh.rename(directory)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return open_workspace(directory), [describe_unusable(table) for table in tables if table.unusable]
+
+
+def write_settings(directory: Path, settings: Settings) -> None:
+    """Write workspace.toml atomically."""
+    write_atomically(directory / SETTINGS, tomli_w.dumps(asdict(settings)).encode())
+
+
+def _check_target(directory: Path, force: bool) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise UserError(f"'{directory}' exists and is a file: choose another name for the workspace.")
+    is_workspace = (directory / SETTINGS).exists()
+    if any(directory.iterdir()) and not is_workspace:
+        raise UserError(f"'{directory}' exists and is not a workspace: choose another name; it is left as it is.")
+    if is_workspace and not force:
+        raise UserError(f"The workspace '{directory}' exists: choose another name, or replace it with --force.")
+
+
+def _fit_labels(folder: Path, tables: list[Table]) -> tuple[list[str], bool, list[pd.DataFrame]]:
+    """The model's labels and the two tables with their labels in the model's words."""
+    present = sorted({label for table in tables for label in table.frame["label"]}, key=_label_order)
+    trained = sorted(set(tables[0].frame["label"]))
+    if len(trained) < 2:
+        raise UserError(
+            f"{tables[0].source} has one label only ('{trained[0]}'): a classifier needs at least two labels."
+        )
+    own = own_labels(folder)
+    if own is None:
+        unseen = next((label for label in present if label not in trained), None)
+        if unseen is not None:
+            raise UserError(
+                f"Label '{unseen}' of {tables[1].source} is in none of the training examples, "
+                f"whose labels are {', '.join(sorted(trained, key=_label_order))}."
+            )
+        return present, False, [table.frame for table in tables]
+    if set(present) <= set(own):
+        return own, True, [table.frame for table in tables]
+    numbers = {str(i): label for i, label in enumerate(own)}
+    if set(present) <= set(numbers):
+        frames = [table.frame.assign(label=table.frame["label"].map(lambda label: numbers[label])) for table in tables]
+        return own, True, frames
+    strange = next(label for label in present if label not in own)
+    where = next(table.source for table in tables if strange in set(table.frame["label"]))
+    raise UserError(
+        f"Label '{strange}' of {where} is unknown to the model, whose labels are {', '.join(own)} "
+        f"(or their numbers 0 to {len(own) - 1})."
+    )
+
+
+def _label_order(label: str) -> tuple[int, int, str]:
+    return (0, int(label), "") if label.lstrip("-").isdecimal() else (1, 0, label)
+
+
+def _write_tables(tables: tuple[pd.DataFrame, pd.DataFrame], paths: tuple[Path, Path]) -> None:
+    for table, path in zip(tables, paths, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as target:
+            table.to_parquet(target)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The workspace is damaged: {path} cannot be read ({error}).") from error
