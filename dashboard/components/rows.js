@@ -1,0 +1,194 @@
+// Training examples, strongest first. A row opens in place; rows keep their nodes from one data update to the next.
+
+const DRAG = 4;
+const lists = new WeakMap();
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".root");
+  if (!lists.has(root)) lists.set(root, createList(root));
+  lists.get(root).update(data, (trainId) => setTriggerValue("select", { chosen: trainId }));
+}
+
+function createList(root) {
+  const list = element("ul", "rows");
+  list.setAttribute("role", "list");
+  root.append(list);
+  const tooltip = createTooltip(root);
+  const items = new Map();
+  let data, send;
+  let shown = [];
+  let pressed = null;
+
+  function update(next, sender) {
+    [data, send] = [next, sender];
+    const colours = paletteOf(root);
+    const context = JSON.stringify(colours);
+    arrange(data.rows.map((row) => items.get(row.train_id) ?? createItem(row.train_id)));
+    data.rows.forEach((row, position) => {
+      const signature = context + JSON.stringify(row);
+      if (shown[position].signature === signature) return;
+      fill(shown[position], row, colours);
+      shown[position].signature = signature;
+    });
+    openSelected();
+    if (!tooltip.anchor()?.isConnected) tooltip.hide();
+  }
+
+  /** Moving a node takes its focus away, so nodes move only if the order changed, and the focus is given back. */
+  function arrange(next) {
+    if (next.length === shown.length && next.every((item, position) => item === shown[position])) return;
+    const focused = shown.find((item) => item.head === root.getRootNode().activeElement);
+    list.replaceChildren(...next.map((item) => item.node));
+    shown = next;
+    items.clear();
+    shown.forEach((item) => items.set(item.trainId, item));
+    const position = Math.max(0, shown.indexOf(focused));
+    rove(heads(), position);
+    if (focused) shown[position]?.head.focus();
+  }
+
+  const heads = () => shown.map((item) => item.head);
+  const itemAt = (event) => shown.find((item) => item.node.contains(event.target));
+
+  function openSelected() {
+    for (const item of shown) {
+      const isOpen = item.trainId === data.selected;
+      item.node.classList.toggle("open", isOpen);
+      item.head.setAttribute("aria-expanded", String(isOpen));
+      item.details.hidden = !isOpen;
+    }
+  }
+
+  /** Shown at once and reported; the server's answer may overrule it. */
+  function select(trainId) {
+    data = { ...data, selected: trainId };
+    openSelected();
+    send(trainId);
+  }
+
+  const toggle = (item) => select(item.trainId === data.selected ? null : item.trainId);
+
+  list.addEventListener("pointerdown", (event) => (pressed = [event.clientX, event.clientY]));
+  list.addEventListener("click", (event) => {
+    const item = itemAt(event);
+    const dragged = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) > DRAG;
+    if (!item?.head.contains(event.target) || dragged) return;
+    toggle(item);
+  });
+
+  list.addEventListener("keydown", (event) => {
+    const item = itemAt(event);
+    const target = destination(event, shown.indexOf(item), shown.length, VERTICAL);
+    if (target !== null) shown[target].head.focus();
+    else if (event.key === "Enter" || event.key === " ") toggle(item);
+    else if (event.key === "Escape" && data.selected !== null) select(null);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  list.addEventListener("focusin", (event) => rove(heads(), shown.indexOf(itemAt(event))));
+  list.addEventListener("pointerover", (event) => {
+    const explained = event.target.closest("[data-fact]");
+    if (explained) tooltip.show(explained, explained.textContent, [[explained.dataset.name, explained.dataset.fact]]);
+  });
+  list.addEventListener("pointerout", () => tooltip.hide());
+
+  return { update };
+}
+
+function createItem(trainId) {
+  const node = element("li", "row");
+  const head = element("div", "head");
+  const details = element("dl", "details");
+  head.setAttribute("role", "button");
+  head.setAttribute("aria-controls", `details-${trainId}`);
+  details.id = `details-${trainId}`;
+  node.append(head, details);
+  return { trainId, node, head, details, signature: "" };
+}
+
+function fill({ head, details }, row, colours) {
+  head.replaceChildren(
+    element("span", "rank", String(row.rank)),
+    createBar(row.share),
+    createTexts(row, colours),
+    createVerdict(row),
+  );
+  head.setAttribute("aria-label", describe(row));
+  const own = [["training example", String(row.train_id)], ["score", significant(row.score, 6, true)]];
+  const facts = [...own, ...strongestWords(row), ...row.details];
+  details.replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+}
+
+function describe(row) {
+  const pair = row.text_pair === null ? "" : ` / ${row.text_pair}`;
+  const other = row.other_label ? ", another label" : "";
+  return `${row.rank}: ${row.text}${pair}. ${row.label}${other}, ${row.score_text}`;
+}
+
+function createBar(share) {
+  const frame = element("span");
+  const bar = element("div", share < 0 ? "bar negative" : "bar");
+  bar.style.width = `${100 * Math.min(1, Math.abs(share))}%`;
+  frame.append(bar);
+  return frame;
+}
+
+function createTexts(row, colours) {
+  const texts = element("div", "texts");
+  const parts = row.text_pair === null ? [row.text] : [row.text, row.text_pair];
+  parts.forEach((text, part) => {
+    const paragraph = element("p", "part");
+    const words = (row.words ?? []).filter((word) => word.part === part);
+    paragraph.append(...shadedText(text, words, row.word_scale, colours));
+    texts.append(paragraph);
+  });
+  if (row.duplicates > 0) texts.append(element("div", "duplicates", `+${row.duplicates} identical`));
+  return texts;
+}
+
+/** Text and shaded words in reading order. Offsets count code points, as Python does, not UTF-16 units. */
+function shadedText(text, words, wordScale, colours) {
+  const characters = Array.from(text);
+  const slice = (start, end) => characters.slice(start, end).join("");
+  const nodes = [];
+  let reached = 0;
+  for (const word of [...words].sort((a, b) => a.start - b.start)) {
+    if (word.start < reached) continue;
+    nodes.push(slice(reached, word.start), createWord(slice(word.start, word.end), word.score, wordScale, colours));
+    reached = word.end;
+  }
+  return [...nodes, slice(reached)];
+}
+
+function createWord(text, score, wordScale, colours) {
+  const strength = score / wordScale || 0;
+  const { fill: background, text: ink } = shade(strength, colours);
+  const mark = signMark(strength);
+  const node = element("span", "word", text);
+  Object.assign(node.style, { backgroundColor: background, color: ink });
+  Object.assign(node.dataset, { name: "word", fact: signed(score) }, mark ? { mark } : {});
+  return node;
+}
+
+function createVerdict(row) {
+  const verdict = element("div", "verdict");
+  const label = element("span", "label", row.label);
+  if (row.other_label) {
+    label.className = "label other";
+    label.prepend("≠ ");
+    Object.assign(label.dataset, { name: "label", fact: "not the explained one" });
+  }
+  verdict.append(label, element("span", "score", row.score_text));
+  return verdict;
+}
+
+/** The three words of most weight as a line of text, for those who cannot hover. */
+function strongestWords(row) {
+  if (!row.words?.length) return [];
+  const parts = [row.text, row.text_pair ?? ""].map((text) => Array.from(text));
+  const name = ({ start, end, part }) => parts[part].slice(start, end).join("");
+  const strongest = [...row.words].sort((a, b) => Math.abs(b.score) - Math.abs(a.score)).slice(0, 3);
+  return [["strongest words", strongest.map((word) => `${name(word)} ${signed(word.score)}`).join(" · ")]];
+}

@@ -1,0 +1,195 @@
+// Flowing text whose tokens are filled by score; one can be selected. The nodes are built once for a text and then
+// repainted, so that keyboard focus outlives the answer to a click.
+
+const SEGMENT_NAMES = ["First text", "Second text"];
+const heatmaps = new WeakMap();
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".root");
+  if (!heatmaps.has(root)) heatmaps.set(root, createHeatmap(root));
+  heatmaps.get(root).update(data, (index) => setTriggerValue("select", { chosen: index }));
+}
+
+function createHeatmap(root) {
+  const text = element("div", "text");
+  text.setAttribute("role", "listbox");
+  const legend = createLegend();
+  root.append(text, legend.node);
+  const tooltip = createTooltip(root);
+  let data, colours, send, structure;
+  let chips = [];
+  let current = 0;
+
+  const readable = () => chips.filter((chip) => !chip.token.truncated);
+
+  function update(next, sender) {
+    [data, send, colours] = [next, sender, paletteOf(root)];
+    const shape = JSON.stringify(data.tokens.map((t) => [t.text, t.special, t.space_before, t.truncated, t.segment]));
+    if (shape !== structure) rebuild();
+    structure = shape;
+    chips.forEach((chip, position) => paint(chip, data.tokens[position]));
+    legend.update(data, colours);
+    text.setAttribute("aria-label", data.signed ? `Tokens, for and against ${data.label}` : `Tokens, ${data.label}`);
+    const explained = chips.find((chip) => chip.node === tooltip.anchor());
+    if (explained) explain(explained);
+    else tooltip.hide();
+  }
+
+  function rebuild() {
+    const hadFocus = text.contains(root.getRootNode().activeElement);
+    chips = data.tokens.map(createChip);
+    text.replaceChildren(...createSegments(chips));
+    const length = data.tokens.reduce((sum, token) => sum + token.text.length + 1, 0);
+    text.className = length > 1200 ? "text long" : length > 420 ? "text medium" : "text";
+    const selected = readable().findIndex((chip) => chip.token.index === data.selected);
+    current = selected >= 0 ? selected : hadFocus ? Math.min(current, readable().length - 1) : firstWord();
+    rove(readable().map((chip) => chip.node), current);
+    if (hadFocus) readable()[current]?.node.focus();
+  }
+
+  const firstWord = () => Math.max(0, readable().findIndex((chip) => !chip.token.special));
+
+  function paint(chip, token) {
+    chip.token = token;
+    const strength = token.special || token.truncated ? 0 : token.score / data.scale || 0;
+    const { fill, text: ink } = shade(strength, colours);
+    chip.node.style.backgroundColor = strength ? fill : "";
+    chip.node.style.color = strength ? ink : "";
+    const mark = data.signed ? signMark(strength) : "";
+    if (mark) chip.node.dataset.mark = mark;
+    else delete chip.node.dataset.mark;
+    chip.node.setAttribute("aria-label", describe(token));
+    chip.node.setAttribute("aria-selected", String(!token.truncated && token.index === data.selected));
+  }
+
+  function describe(token) {
+    if (token.truncated) return `${token.text}, not read by the model`;
+    if (!data.signed) return `${token.text}, ${token.score.toFixed(3)}`;
+    const direction = { "-1": "opposes", 0: "neutral", 1: "supports" }[Math.sign(Number(token.score.toFixed(3)))];
+    return `${token.text}, ${direction}, ${signed(token.score)}`;
+  }
+
+  function explain(chip) {
+    const { token } = chip;
+    if (token.truncated) {
+      tooltip.show(chip.node, token.text, [["", "beyond the model's maximum length"]]);
+      return;
+    }
+    const score = (value) => (data.signed ? signed(value) : value.toFixed(3));
+    const facts = [
+      ["scaled", score(token.score)],
+      ["raw", significant(token.raw, 3, data.signed)],
+      ["rank", `${token.rank} of ${Math.max(...data.tokens.map((other) => other.rank))}`],
+    ];
+    if (token.pieces.length > 1) {
+      facts.push(["pieces", token.pieces.map((piece) => `${piece.text} ${score(piece.score)}`).join("  ")]);
+    }
+    tooltip.show(chip.node, token.text, facts);
+  }
+
+  /** Shown at once and reported; the server's answer repaints it. */
+  function select(index) {
+    data = { ...data, selected: index };
+    chips.forEach((chip) => paint(chip, chip.token));
+    send(index);
+  }
+
+  const toggle = (chip) => select(chip.token.index === data.selected ? null : chip.token.index);
+  const chipAt = (event) => chips.find((chip) => chip.node === event.target.closest(".token"));
+
+  text.addEventListener("click", (event) => {
+    const chip = chipAt(event);
+    if (chip && !chip.token.truncated) toggle(chip);
+  });
+
+  text.addEventListener("keydown", (event) => {
+    const chip = chipAt(event);
+    const target = destination(event, readable().indexOf(chip), readable().length, BOTH_WAYS);
+    if (target !== null) readable()[target].node.focus();
+    else if (event.key === "Enter" || event.key === " ") {
+      if (chip) toggle(chip);
+    } else if (event.key === "Escape" && (tooltip.anchor() || data.selected !== null)) {
+      tooltip.hide();
+      if (data.selected !== null) select(null);
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  const reveal = (event) => {
+    const chip = chipAt(event);
+    if (chip) explain(chip);
+  };
+  text.addEventListener("pointerover", reveal);
+  text.addEventListener("focusin", (event) => {
+    current = Math.max(0, readable().indexOf(chipAt(event)));
+    rove(readable().map((chip) => chip.node), current);
+    reveal(event);
+  });
+  text.addEventListener("pointerout", () => tooltip.hide());
+  text.addEventListener("focusout", () => tooltip.hide());
+
+  return { update };
+}
+
+function createChip(token) {
+  const node = element("span", "token", token.text);
+  node.setAttribute("role", "option");
+  node.classList.toggle("special", token.special);
+  node.classList.toggle("truncated", token.truncated);
+  node.classList.toggle("joined", !token.space_before);
+  if (token.truncated) node.setAttribute("aria-disabled", "true");
+  return { node, token };
+}
+
+/** One block per sentence of a pair; a single sentence has no caption. */
+function createSegments(chips) {
+  const isPair = chips.some((chip) => chip.token.segment === 1);
+  const cut = chips.find((chip) => chip.token.truncated);
+  return SEGMENT_NAMES.slice(0, isPair ? 2 : 1).map((name, segment) => {
+    const block = element("div", "segment");
+    if (isPair) {
+      const caption = element("span", "segment-name", name);
+      caption.setAttribute("aria-hidden", "true");
+      block.setAttribute("role", "group");
+      block.setAttribute("aria-label", name);
+      block.append(caption);
+    } else block.setAttribute("role", "presentation");
+    for (const chip of chips.filter((other) => other.token.segment === segment)) {
+      if (chip === cut) block.append(createCut());
+      if (chip.token.space_before) block.append(" ");
+      block.append(chip.node);
+    }
+    return block;
+  });
+}
+
+function createCut() {
+  const cut = element("span", "cut", "the model reads no further");
+  cut.setAttribute("role", "presentation");
+  return cut;
+}
+
+function createLegend() {
+  const node = element("div", "legend");
+  const ramp = element("span", "ramp");
+  const [minus, plus] = [element("span", "", "−"), element("span", "", "+")];
+  const words = element("span", "legend-text");
+  ramp.setAttribute("aria-hidden", "true");
+  node.append(ramp, words);
+
+  function update({ signed: hasSign, label, scale, caption }, colours) {
+    const steps = hasSign ? [-1, -0.5, 0, 0.5, 1] : [0, 0.5, 1];
+    ramp.style.background = `linear-gradient(90deg, ${steps.map((step) => shade(step, colours).fill).join(", ")})`;
+    ramp.replaceChildren(...(hasSign ? [minus, plus] : []));
+    minus.style.color = shade(-1, colours).text;
+    plus.style.color = shade(1, colours).text;
+    const size = significant(scale, 2, false);
+    const parts = hasSign
+      ? ["opposes · supports ", element("b", "", label), ` · scale ± ${size}`]
+      : ["less · more ", element("b", "", label), ` · scale 0 to ${size}`];
+    words.replaceChildren(...parts, caption ? ` ${caption}` : "");
+  }
+
+  return { node, update };
+}
