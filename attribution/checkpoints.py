@@ -32,13 +32,16 @@ def save_checkpoint(folder: Path, meta: Checkpoint, *, new: Mapping[str, Tensor]
     """Write the tensors that differ from the base as fp16 differences; tensors the base lacks are written whole.
 
     The difference, not the value, is rounded: a weight of 0.05 that moved by 0.001 keeps the move to 4 digits.
+    Raises UserError where a value is no finite fp16 number.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, tensor in new.items():
         change = tensor.float() - base[name].float() if name in base else tensor.float()
         if name not in base or bool(change.any()):
             tensors[name] = change.half().cpu().contiguous()
+            if not bool(tensors[name].isfinite().all()):
+                raise UserError(f"Training made {name} too large to store: choose a smaller learning rate.")
+    folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "delta.safetensors") as path:
         save_file(tensors, path)
     whole = sorted(name for name in tensors if name not in base)
@@ -61,7 +64,7 @@ def checkpoint_weights(folder: Path, base: Mapping[str, Tensor]) -> dict[str, Te
     try:
         whole = set(json.loads((folder / "meta.json").read_text(encoding="utf8"))["whole"])
         changes = load_file(folder / "delta.safetensors")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise UserError(f"The checkpoint {folder} is damaged: its tensors cannot be read ({error}).") from error
     strange = [name for name in changes if name not in base or base[name].shape != changes[name].shape]
     if strange:

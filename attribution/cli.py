@@ -13,7 +13,6 @@ from attribution.errors import UserError, unknown
 
 app = typer.Typer(
     help="Why does a text classifier look where it looks? Saliency, and the training examples behind it.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -26,7 +25,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 def main() -> None:
     """Run the command line; the console script's entry."""
     try:
-        status = app(standalone_mode=False)
+        status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
         _fail(str(error))
     except typer.Abort:
@@ -35,13 +35,20 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except typer.TyperException as error:
-        _fail(f"{error.format_message()} See influscope --help.")
+        _fail(_usage(error))
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:
     print(f"influscope: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What typer says of a wrong command line, with the value, which it leaves out where a number is wrong."""
+    found = getattr(error.__cause__, "errors", list)()
+    value = f", not '{found[0]['input']}'" if found else ""
+    return f"{error.format_message().rstrip('.')}{value}. See influscope --help."
 
 
 def _version(wanted: bool) -> None:
@@ -169,7 +176,8 @@ def index(
         raise unknown("scope", scope, kinds)
     opened = open_workspace(workspace, device=device)
     for kind in kinds[scope]:
-        build(opened, parts(opened, kind, "all"), Reporter())
+        # The final state first: it is what most questions are about.
+        build(opened, parts(opened, kind, "all")[::-1], Reporter())
 
 
 @app.command()
@@ -260,7 +268,7 @@ class Reporter:
         now = time.monotonic()
         if what.split(",")[0] != self.what:
             self.began, self.what = now, what.split(",")[0]
-        if done < total and now - self.said < (0.2 if sys.stderr.isatty() else 5):
+        if done < total and now - self.said < (0.2 if sys.stderr.isatty() else 1):
             return
         self.said = now
         elapsed = now - self.began

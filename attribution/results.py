@@ -100,7 +100,8 @@ class ScoreTable:
     @cached_property
     def z(self) -> np.ndarray:
         """Scores in standard deviations from their mean over the training set: (train,); zeros where all are equal."""
-        spread = self.scores.std()
+        # The deviation of equal scores can be a rounding error above 0.
+        spread = self.scores.std() if np.ptp(self.scores) > 0 else 0.0
         return (self.scores - self.scores.mean()) / spread if spread > 0 else np.zeros_like(self.scores)
 
     def frame(self, top: int = 20, *, opponents: bool = False) -> pd.DataFrame:

@@ -62,6 +62,17 @@ def locked(directory: Path, *, timeout: float = 30.0) -> Iterator[None]:
         lock.release()
 
 
+def is_writable(directory: Path) -> bool:
+    """Whether files can be made in a folder, found out by making one."""
+    try:
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
 def digest_bytes(data: bytes) -> str:
     """sha256 of `data`, 64 hexadecimal characters."""
     return hashlib.sha256(data).hexdigest()

@@ -1,5 +1,6 @@
 """Fine-tuning: AdamW with linear warm-up and decay, seeded, over cached activations of the frozen blocks."""
 
+import math
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,10 +38,12 @@ class Recipe:
         if not re.fullmatch(r"head|all|last:[1-9]\d*", self.trainable):
             raise UserError(f"No trainable part '{self.trainable}'. Known: head, last:K (K from 1), all.")
         for name in ("epochs", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name} must be above 0, not {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{name} must be above 0 and finite, not {getattr(self, name)}.")
         if self.max_length < 0 or self.max_length in (1, 2):
             raise UserError(f"max_length must be at least 3 tokens (0: the model's own), not {self.max_length}.")
+        if self.seed < 0:
+            raise UserError(f"seed must be 0 or more, not {self.seed}.")
 
 
 def train(workspace: Workspace, recipe: Recipe, progress: Progress = silent) -> Workspace:
@@ -106,10 +109,10 @@ def _stem_parameters(classifier: Classifier) -> Iterator[nn.Parameter]:
 
     The encoder lists its parts in the order of use, so what comes before the module that holds the blocks is below.
     """
-    home = classifier.anatomy.blocks_home[0]
+    blocks = classifier.anatomy.blocks
     for child in classifier.model.base_model.children():
-        if any(module is home for module in child.modules()):
-            inside = {id(p) for block in classifier.anatomy.blocks for p in block.parameters()}
+        if any(module is blocks for module in child.modules()):
+            inside = {id(p) for p in blocks.parameters()}
             yield from (p for p in child.parameters() if id(p) not in inside)
             return
         yield from child.parameters()

@@ -4,11 +4,11 @@ import os
 import shutil
 import tomllib
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from attribution.errors import UserError
 from attribution.loading import copy_model, find_model, load_classifier, model_digest, own_labels
 from attribution.model import Classifier
 from attribution.sources import read_source
-from attribution.storage import atomic_path, digest_json, write_atomically
+from attribution.storage import atomic_path, digest_json, is_writable, write_atomically
 
 FORMAT = 1
 SETTINGS = "workspace.toml"
@@ -58,10 +58,12 @@ class Settings:
     columns: dict[str, str]
 
     def __post_init__(self) -> None:
-        if self.format != FORMAT:
-            raise UserError(f"This workspace has format {self.format}; this version of influscope reads {FORMAT}.")
+        for field in fields(self):
+            kind: Any = get_origin(field.type) or field.type
+            if not isinstance(getattr(self, field.name), kind):
+                raise ValueError(f"{field.name} must be of type {kind.__name__}")
         if self.task not in ("single", "pair"):
-            raise UserError(f"The workspace's task is '{self.task}'; it must be single or pair.")
+            raise ValueError(f"task must be single or pair, not '{self.task}'")
 
 
 class Workspace:
@@ -184,8 +186,13 @@ class Workspace:
         """Parameters of the `checkpoint`-th saved state, to stand in for the model's own; {} for the last state."""
         if checkpoint >= len(self.checkpoints) - 1:
             return {}
-        folder = self.checkpoint_folders[checkpoint]
-        return self.memo(("weights", checkpoint), lambda: checkpoint_weights(folder, self._base_parameters))
+        return self.memo(("weights", checkpoint), lambda: self._earlier_weights(self.checkpoint_folders[checkpoint]))
+
+    def _earlier_weights(self, folder: Path) -> dict[str, Tensor]:
+        """A checkpoint's parameters, with the base's own where only the last checkpoint has moved one."""
+        base = self._base_parameters
+        moved = checkpoint_weights(self.checkpoint_folders[-1], base)
+        return {name: base[name] for name in moved} | checkpoint_weights(folder, base)
 
     @cached_property
     def _base_parameters(self) -> dict[str, Tensor]:
@@ -240,17 +247,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def is_writable(directory: Path) -> bool:
-    """Whether files can be made in a folder, found out by making one."""
-    try:
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return False
-    return True
-
-
 def open_workspace(directory: str | Path, *, device: str = "auto") -> Workspace:
     """Open a workspace folder. Reads one small file; data and model are read when first needed.
 
@@ -262,7 +258,11 @@ def open_workspace(directory: str | Path, *, device: str = "auto") -> Workspace:
     if not (directory / SETTINGS).is_file():
         raise UserError(f"'{directory}' is not a workspace: it has no {SETTINGS}.")
     try:
-        settings = Settings(**tomllib.loads((directory / SETTINGS).read_text(encoding="utf8")))
+        values = tomllib.loads((directory / SETTINGS).read_text(encoding="utf8"))
+        found = values.get("format")
+        if found != FORMAT:
+            raise UserError(f"'{directory}' has format {found}; this version of influscope reads format {FORMAT}.")
+        settings = Settings(**values)
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"The workspace '{directory}' is damaged: {SETTINGS} cannot be read ({error}).") from error
     return Workspace(directory, settings, device=device)
@@ -289,6 +289,7 @@ def create_workspace(
     folder = find_model(str(model))
     tables = [read_table(train, columns), read_table(test, columns)]
     labels, has_head, frames = _fit_labels(folder, tables)
+    load_classifier(folder, labels, device="cpu")  # refuses here what could not be explained later
     reference = str(model) if str(model).startswith("package:") else "model"
     settings = Settings(
         format=FORMAT,
@@ -306,19 +307,23 @@ def create_workspace(
         max_length=max_length,
         columns={k: v for k, v in asdict(columns).items() if v},
     )
-    directory.parent.mkdir(parents=True, exist_ok=True)
     fresh = directory.parent / f".{directory.name}.{os.getpid()}"
+    old = fresh.with_name(f"{fresh.name}.old")
     try:
-        fresh.mkdir()
+        fresh.mkdir(parents=True)
         if reference == "model":
             copy_model(folder, fresh / "model")
         _write_tables((frames[0], frames[1]), (fresh / "train.parquet", fresh / "test.parquet"))
         write_settings(fresh, settings)
         if directory.exists():
-            shutil.rmtree(directory)
+            directory.rename(old)
         fresh.rename(directory)
+    except OSError as error:
+        raise UserError(f"The workspace '{directory}' cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        if directory.exists():
+            shutil.rmtree(old, ignore_errors=True)
     return open_workspace(directory), [describe_unusable(table) for table in tables if table.unusable]
 
 

@@ -80,7 +80,10 @@ def gradient_x_input(query: Query, progress: Progress) -> np.ndarray:
     weakness="Adds up dimensions of different meaning; the input itself plays no part.",
 )
 def gradient_sum(query: Query, progress: Progress) -> np.ndarray:
-    """Σ_d ∂p(y)/∂e_d of each token (Meng et al. 2020 §3.1)."""
+    """Σ_d ∂p(y)/∂e_d of each token's vector as it enters the first block (Meng et al. 2020 §3.1).
+
+    For the word embedding before its LayerNorm the sum is 0 whatever the text.
+    """
     return _numpy(quantity.gradient_sum(query.classifier, query.example, query.label, {}))
 
 
@@ -255,7 +258,9 @@ def lime(
             return query.classifier.run(inputs)[0].log_softmax(dim=-1)[:, query.label]
 
     def nearness(_: Tensor, __: Tensor, kept: Tensor, **___: object) -> Tensor:
-        distance = 1 - kept.float().mean().sqrt()
+        # The first column stands for the special tokens, which no masking touches.
+        share = kept[:, 1:].float().mean() if words else torch.tensor(1.0)
+        distance = 1 - share.sqrt()
         return torch.exp(-(distance**2) / kernel_width**2)
 
     with _seeded(query, seed):

@@ -23,8 +23,8 @@ function significant(value, digits, hasSign) {
 }
 
 /** "+" or "−" where |strength| is large enough to matter, else nothing. */
-function signMark(strength) {
-  return Math.abs(strength) > 0.15 ? (strength > 0 ? "+" : "−") : "";
+function signMark(strength, least) {
+  return Math.abs(strength) > least ? (strength > 0 ? "+" : "−") : "";
 }
 
 const VERTICAL = { ArrowUp: -1, ArrowDown: 1 };

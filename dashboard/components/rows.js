@@ -165,7 +165,7 @@ function shadedText(text, words, wordScale, colours) {
 function createWord(text, score, wordScale, colours) {
   const strength = score / wordScale || 0;
   const { fill: background, text: ink } = shade(strength, colours);
-  const mark = signMark(strength);
+  const mark = signMark(strength, 0.4);
   const node = element("span", "word", text);
   Object.assign(node.style, { backgroundColor: background, color: ink });
   Object.assign(node.dataset, { name: "word", fact: signed(score) }, mark ? { mark } : {});

@@ -55,7 +55,7 @@ function createHeatmap(root) {
     const { fill, text: ink } = shade(strength, colours);
     chip.node.style.backgroundColor = strength ? fill : "";
     chip.node.style.color = strength ? ink : "";
-    const mark = data.signed ? signMark(strength) : "";
+    const mark = data.signed ? signMark(strength, 0.15) : "";
     if (mark) chip.node.dataset.mark = mark;
     else delete chip.node.dataset.mark;
     chip.node.setAttribute("aria-label", describe(token));

@@ -1,0 +1,51 @@
+# Every target sets up what it needs. `make help` lists them.
+PYTHON ?= python3
+PORT ?= 8501
+WORKSPACE ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench demo-assets readme clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "influscope needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=…" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "Installing the pinned dependencies into $(VENV) (some minutes the first time)…"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+setup: $(VENV)/.installed ## create .venv and install the pinned dependencies
+
+demo: setup ## open the dashboard (PORT=…, WORKSPACE=…)
+	@$(BIN)/influscope dashboard $(WORKSPACE) --port $(PORT)
+
+test: $(VENV)/.installed-test ## set up, then run every test
+	@sh tests/browser/ensure_chromium.sh
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test ## ruff and pyright
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+
+bench: setup ## print the benchmark JSON
+	@$(BIN)/python -m tests.benchmarks
+
+demo-assets: setup ## rebuild assets/demo from the packages it names
+	@$(BIN)/python -m attribution.demo assets/demo/reviews
+
+readme: setup ## write the generated method table into README.md
+	@$(BIN)/python -m attribution.method_table README.md
+
+clean: ## remove the environment and what the demo computed
+	rm -rf $(VENV) assets/demo/*/index assets/demo/*/results assets/demo/*/*.parquet

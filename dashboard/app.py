@@ -1,0 +1,53 @@
+"""The dashboard's frame: pages, the workspace's card, notices, and the red box for what went wrong."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from attribution.errors import UserError
+from attribution.registry import list_methods
+from dashboard import cache, state
+from dashboard.markdown import plain
+
+
+def main() -> None:
+    """Draw one page run."""
+    st.set_page_config(page_title="influscope", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
+    page = st.navigation(
+        [
+            st.Page("views/explain.py", title="Explain", icon=":material/search_insights:", default=True),
+            st.Page("views/errors.py", title="Errors", icon=":material/grid_on:", url_path="errors"),
+        ]
+    )
+    try:
+        _frame()
+        page.run()
+    except UserError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+
+
+def _frame() -> None:
+    st.logo(
+        str(Path(__file__).with_name("logo.svg")), icon_image=str(Path(__file__).with_name("icon.svg")), size="large"
+    )
+    workspace = cache.workspace()
+    table = cache.test_table()
+    state.sync(
+        tests=table.index.tolist(),
+        labels=workspace.labels,
+        methods=[m.name for m in list_methods("examples") if not m.clicked],
+        saliencies=[m.name for m in list_methods("tokens")],
+    )
+    settings = workspace.settings
+    wrong = int(table["wrong"].to_numpy().sum())
+    with st.sidebar.container(border=True, gap="xxsmall"):
+        st.markdown(f"**{plain(workspace.name)}**")
+        st.caption(
+            f"{settings.n_train:,} train · {settings.n_test:,} test  \n"
+            f"{plain(settings.model.removeprefix('package:'))} · {plain(settings.trainable or 'as it came')}  \n"
+            f"{1 - wrong / len(table):.1%} right · {wrong:,} wrong"
+        )
+    state.show_notices()
+
+
+main()

@@ -1,0 +1,102 @@
+"""The one place that keeps results between runs. What is kept is shared by all sessions, so it is never changed."""
+
+import os
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from attribution.index import Part, parts
+from attribution.query import Query, make_query
+from attribution.registry import get_method, run_method
+from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.workspace import Workspace, open_workspace
+from dashboard.state import Selection
+
+WORKSPACE_VARIABLE = "INFLUSCOPE_WORKSPACE"
+Settings = tuple[tuple[str, Any], ...]
+
+
+@st.cache_resource(show_spinner=False)
+def workspace() -> Workspace:
+    """The workspace this server was started on."""
+    return open_workspace(os.environ[WORKSPACE_VARIABLE])
+
+
+@st.cache_resource(show_spinner="Classifying the test examples…")
+def test_table() -> pd.DataFrame:
+    """The test examples with their prediction: text, [text_pair], label, predicted, confidence, margin, wrong.
+
+    confidence is the predicted label's probability, margin its lead over the true label's (0 where they agree).
+    Mispredictions come first, the most confident before the others.
+    """
+    opened = workspace()
+    probabilities = opened.predict_test()
+    table = opened.test.copy()
+    table["predicted"] = probabilities.idxmax(axis=1)
+    table["confidence"] = probabilities.max(axis=1)
+    true = [probabilities.at[row, label] for row, label in table["label"].items()]
+    table["margin"] = table["confidence"] - true
+    table["wrong"] = table["predicted"] != table["label"]
+    return table.sort_values(["wrong", "confidence"], ascending=False, kind="stable")
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def query(test: int | None, text: str | None, text_pair: str | None, label: str, token: tuple[int, ...]) -> Query:
+    """The question that a selection asks, encoded and classified."""
+    return make_query(workspace(), test=test, text=text, text_pair=text_pair, label=label, token=token or None)
+
+
+def query_of(selection: Selection, *, token: tuple[int, ...] = ()) -> Query:
+    """The query of a selection; about its prediction, or about clicked tokens."""
+    own = selection.own_text
+    if own is not None:
+        return query(None, own[0], own[1], selection.label, token)
+    return query(selection.test, None, None, selection.label, token)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def _result(_query: Query, key: tuple, method: str, settings: Settings) -> ScoreTable | TokenScores:
+    return run_method(_query, method, dict(settings))
+
+
+def result(asked: Query, method: str, settings: Settings = ()) -> Any:
+    """A method's answer to a query: TokenScores for a saliency method, else a ScoreTable."""
+    return _result(asked, _key(asked), method, settings)
+
+
+@st.cache_resource(show_spinner=False)
+def _word_store() -> dict[tuple, dict[int, list[WordScore]]]:
+    return {}
+
+
+def known_words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[int, list[WordScore]] | None:
+    """The words of some training examples by id, if they were asked for before; {} for a method that does not say."""
+    if table.scored.words is None or not ids:
+        return {}
+    return _word_store().get((_key(table.query), table.method, settings, ids))
+
+
+def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[int, list[WordScore]]:
+    """As `known_words`, computed where they are not known yet: about a forward pass a word."""
+    found = known_words(table, settings, ids)
+    if found is None:
+        store = _word_store()
+        if len(store) >= 512:
+            store.clear()
+        found = dict(zip(ids, table.words_of(ids), strict=True))
+        store[(_key(table.query), table.method, settings, ids)] = found
+    return found
+
+
+def _key(asked: Query) -> tuple:
+    return (asked.test, asked.example.text, asked.example.text_pair, asked.label, asked.tokens)
+
+
+def missing_parts(method: str, settings: Settings = ()) -> list[Part]:
+    """What has to be computed from the training set before this method can answer."""
+    chosen = get_method(method)
+    default = chosen.parameters["checkpoints"].default if "checkpoints" in chosen.parameters else "final"
+    states = dict(settings).get("checkpoints", default)
+    wanted = [part for kind in chosen.index for part in parts(workspace(), kind, states)]
+    return [part for part in wanted if not part.is_built(workspace())]

@@ -1,0 +1,165 @@
+"""From answers to what the components draw. Pure functions: no Streamlit, nothing computed but layout."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from attribution.registry import Method
+from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.tokens import Word
+from dashboard.components import LabelProbability, Token, TrainingRow
+from dashboard.components import Word as ShadedWord
+
+
+def heatmap(scores: TokenScores, *, subwords: bool) -> tuple[list[Token], float, str]:
+    """Tokens to draw (words, or the model's own tokens), the largest |score|, and the legend's caption."""
+    example = scores.query.example
+    groups = _single_tokens(scores) if subwords else example.words
+    values = [float(scores.scores[list(word.tokens)].sum()) for word in groups]
+    ranks = np.empty(len(groups), dtype=int)
+    ranks[np.argsort(-np.abs(values), kind="stable")] = np.arange(1, len(groups) + 1)
+    tokens: list[Token] = []
+    ends = [0, 0]
+    for word, value, rank in zip(groups, values, ranks, strict=True):
+        text = example.texts[word.segment]
+        before = text[ends[word.segment] : word.start]
+        tokens.append(
+            Token(
+                index=word.tokens[0],
+                text=word.text,
+                score=value,
+                raw=float(scores.raw[list(word.tokens)].sum()),
+                rank=int(rank),
+                pieces=[{"text": example.tokens[i].text, "score": float(scores.scores[i])} for i in word.tokens],
+                special=word.special,
+                space_before=word.special or bool(before) or ends[word.segment] == 0,
+                truncated=False,
+                segment=word.segment,
+            )
+        )
+        ends[word.segment] = max(ends[word.segment], word.end)
+    plain = [abs(v) for v, word in zip(values, groups, strict=True) if not word.special]
+    tokens.extend(_cut_off(scores, len(tokens)))
+    return tokens, max(plain, default=0.0) or 1.0, _caption(scores, subwords)
+
+
+def _single_tokens(scores: TokenScores) -> list[Word]:
+    return [
+        Word(tokens=(t.index,), text=t.text, start=t.start, end=t.end, special=t.special, segment=t.segment)
+        for t in scores.query.example.tokens
+    ]
+
+
+def _cut_off(scores: TokenScores, rank: int) -> list[Token]:
+    """What lies beyond the model's maximum length, as one token a text that cannot be selected."""
+    example = scores.query.example
+    rest = [(segment, example.texts[segment][cut:]) for segment, cut in enumerate(example.cut) if cut is not None]
+    return [
+        Token(
+            index=-1 - segment,
+            text=text.strip(),
+            score=0.0,
+            raw=0.0,
+            rank=rank + 1 + segment,
+            pieces=[],
+            special=False,
+            space_before=text[:1].isspace(),
+            truncated=True,
+            segment=segment,
+        )
+        for segment, text in rest
+    ]
+
+
+def _caption(scores: TokenScores, subwords: bool) -> str:
+    special = [t for t in scores.query.example.tokens if t.special]
+    share = float(np.abs(scores.scores[[t.index for t in special]]).sum())
+    names = " and ".join(dict.fromkeys(t.text for t in special))
+    unit = "of the example's total"
+    held = f" · {names} hold {share:.0%}" if special else ""
+    return f"{unit}{held} · {'subwords' if subwords else 'words'}"
+
+
+def word_of(scores: TokenScores, index: int, *, subwords: bool) -> tuple[int, ...]:
+    """The model tokens that a click on the drawn token `index` selects."""
+    if subwords:
+        return (index,)
+    return next((word.tokens for word in scores.query.example.words if word.tokens[0] == index), (index,))
+
+
+def probabilities(scores: TokenScores) -> list[LabelProbability]:
+    """The labels with their probability; the true one is marked where it is known."""
+    query = scores.query
+    return [
+        LabelProbability(
+            label=label,
+            probability=float(p),
+            predicted=label == query.workspace.labels[query.predicted],
+            true=label == query.true_label,
+        )
+        for label, p in query.probabilities.items()
+    ]
+
+
+def visible(table: ScoreTable, method: Method, *, opponents: bool, count: int) -> list[tuple[int, int]]:
+    """The training ids to show and how many further identical rows each stands for, best first.
+
+    A signed method's proponents end at zero, and so do its opponents.
+    """
+    order = table.order[::-1] if opponents else table.order
+    if method.signed:
+        order = order[table.scores[order] < 0] if opponents else order[table.scores[order] > 0]
+    train = table.query.workspace.train
+    same = [name for name in ("text", "text_pair", "label") if name in train]
+    group = train.groupby(same, sort=False).ngroup().to_numpy()[order]
+    _, first, copies = np.unique(group, return_index=True, return_counts=True)
+    return [(int(table.ids[order[first[at]]]), int(copies[at]) - 1) for at in np.argsort(first)[:count]]
+
+
+def training_rows(
+    table: ScoreTable,
+    method: Method,
+    shown: Sequence[tuple[int, int]],
+    words: Mapping[int, Sequence[WordScore]],
+    *,
+    opponents: bool,
+) -> list[TrainingRow]:
+    """The rows of training examples as they are drawn; one scale for all bars and one for all words."""
+    frame = table.frame(0).set_index("train_id", drop=False)
+    rows = frame.loc[[train_id for train_id, _ in shown]]
+    largest = float(rows["score"].abs().max()) or 1.0
+    parts = [abs(w.score) for scored in words.values() for w in scored]
+    word_scale = max(parts, default=0.0) or 1.0
+    made: list[TrainingRow] = []
+    for (train_id, copies), row in zip(shown, rows.to_dict("records"), strict=True):
+        scored = words.get(train_id)
+        made.append(
+            TrainingRow(
+                train_id=train_id,
+                rank=len(frame) + 1 - row["rank"] if opponents else row["rank"],
+                label=row["label"],
+                other_label=row["label"] != table.query.label_name,
+                score=float(row["score"]),
+                score_text=signed(row["score"]) if method.signed else signed(row["score"]).removeprefix("+"),
+                share=float(row["score"]) / largest,
+                text=row["text"],
+                text_pair=row.get("text_pair"),
+                words=None if scored is None else [_shaded(w) for w in scored if w.end > w.start],
+                word_scale=word_scale,
+                duplicates=copies,
+                details=[
+                    ["Standard deviations from the mean score", f"{row['z']:+.2f}"],
+                    ["Rank", f"{row['rank']:,} of {len(frame):,}"],
+                ],
+            )
+        )
+    return made
+
+
+def _shaded(word: WordScore) -> ShadedWord:
+    return ShadedWord(start=word.start, end=word.end, score=word.score, part=word.segment)
+
+
+def signed(score: float) -> str:
+    """A score with its sign and three digits; a real minus sign."""
+    return f"{score:+#.3g}".rstrip(".").replace("-", "−")

@@ -1,0 +1,124 @@
+"""The one place that touches session_state and query_params: what is selected, as one typed value.
+
+The selection lives in the URL, so that a link restores it; the session keeps it when a page change clears the URL.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from dashboard.markdown import plain
+
+_TOKENS = re.compile(r"\d{1,6}(-\d{1,6})*")
+_SESSION = "influscope selection"
+_NOTICES = "influscope notices"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What the person is looking at. `own_text` is a text of their own (text, second text) in place of `test`."""
+
+    test: int | None = None
+    token: tuple[int, ...] = ()
+    label: str = "predicted"
+    method: str = "relatif"
+    saliency: str = "gradient_x_input"
+    own_text: tuple[str, str | None] | None = None
+
+
+def current() -> Selection:
+    """The selection of this session."""
+    return st.session_state.get(_SESSION, Selection())
+
+
+def choose(**changes: Any) -> None:
+    """Change the selection. Another example or text clears the token, which belonged to the old one."""
+    if "test" in changes:
+        changes = {"own_text": None, "token": (), **changes}
+    if "own_text" in changes and changes["own_text"] is not None:
+        changes = {"test": None, "token": (), **changes}
+    _store(replace(current(), **changes))
+
+
+def sync(*, tests: Sequence[int], labels: Sequence[str], methods: Sequence[str], saliencies: Sequence[str]) -> None:
+    """Read the URL into the session, once a page run; what it names but the workspace lacks is ignored and noted."""
+    choices = {"label": ("predicted", "true", *labels), "method": methods, "saliency": saliencies}
+    changes: dict[str, Any] = {}
+    for name, allowed in choices.items():
+        value = st.query_params.get(name)
+        if value in allowed:
+            changes[name] = value
+        elif value is not None:
+            notice(f"The link asks for {name} '{value}', which is none of {', '.join(allowed)}; it is ignored.")
+    before = current()
+    test, token = st.query_params.get("test"), st.query_params.get("token")
+    if test is not None and test in map(str, tests):
+        changes["test"] = int(test)
+    elif test == "own" and before.own_text is None:
+        notice("The link is to a text of someone's own, which a link does not carry; a test example is shown instead.")
+        token = None
+    elif test not in ("own", None):
+        notice(f"The link asks for test example '{test}'; this workspace has {min(tests)} to {max(tests)}.")
+        token = None
+    if token is not None and _TOKENS.fullmatch(token):
+        changes["token"] = tuple(int(piece) for piece in token.split("-"))
+    elif token is not None:
+        notice(f"The link asks for token '{token}', which is not a number; it is ignored.")
+    if changes.get("test", before.test) != before.test:
+        changes = {"token": (), "own_text": None, **changes}
+    selection = replace(before, **changes)
+    if selection.test is None and selection.own_text is None:
+        selection = replace(selection, test=int(tests[0]))
+    _store(selection)
+
+
+def _store(selection: Selection) -> None:
+    st.session_state[_SESSION] = selection
+    wanted = {
+        "test": "own" if selection.own_text is not None else str(selection.test),
+        "token": "-".join(str(index) for index in selection.token),
+        "label": selection.label,
+        "method": selection.method,
+        "saliency": "" if selection.saliency == "gradient_x_input" else selection.saliency,
+    }
+    wanted = {name: value for name, value in wanted.items() if value}
+    if wanted != st.query_params.to_dict():
+        st.query_params.from_dict(wanted)
+
+
+def notice(message: str) -> None:
+    """Say something once, in a box that stays until it is dismissed."""
+    notices = st.session_state.setdefault(_NOTICES, [])
+    if message not in notices:
+        notices.append(message)
+
+
+def show_notices() -> None:
+    """Draw the notices that were not dismissed yet."""
+    for number, message in enumerate(list(st.session_state.get(_NOTICES, []))):
+        box, button = st.columns([12, 1], vertical_alignment="center")
+        box.warning(plain(message), icon=":material/info:")
+        button.button("Dismiss", key=f"dismiss-{number}", on_click=_dismiss, args=(message,), type="tertiary")
+
+
+def _dismiss(message: str) -> None:
+    st.session_state[_NOTICES].remove(message)
+
+
+def keep(key: str, default: Any) -> Any:
+    """A value of this session that is not part of the selection, such as a filter."""
+    return st.session_state.setdefault(key, default)
+
+
+def on_change(key: str, name: str) -> Callable[[], None]:
+    """A widget callback that puts the widget's value into the selection under `name`."""
+
+    def write() -> None:
+        value = st.session_state[key]
+        if value is not None:
+            choose(**{name: value})
+
+    return write

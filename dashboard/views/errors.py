@@ -1,0 +1,85 @@
+"""Errors: where the model goes wrong, as a matrix that filters a table; a row leads to its explanation."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import cache, charts, state, tables
+from dashboard.markdown import plain
+
+CELL = "errors cell"
+
+
+def page() -> None:
+    """Draw the page."""
+    table = cache.test_table()
+    labels = list(cache.workspace().labels)
+    wrong = int(table["wrong"].to_numpy().sum())
+    st.markdown("#### Where the model goes wrong")
+    st.caption(
+        f"{wrong:,} of {len(table):,} test examples are mispredicted. "
+        "Click a square to see its examples, then a row to explain it."
+    )
+    matrix, rows = st.columns([1.15, 1.9], gap="medium")
+    with matrix:
+        _matrix(table, labels)
+    with rows:
+        _table(table)
+
+
+def _matrix(table: pd.DataFrame, labels: list[str]) -> None:
+    chosen = state.keep(CELL, None)
+    accuracy = 1 - table["wrong"].mean()
+    event = st.plotly_chart(
+        charts.confusion_matrix(table, labels, chosen=chosen, dark=st.context.theme.type == "dark"),
+        key="confusion",
+        on_select="rerun",
+        selection_mode="points",
+        width="content",
+        config={"displayModeBar": False},
+        alt=f"Confusion matrix of {len(table)} test examples; accuracy {accuracy:.1%}.",
+    )
+    points = event["selection"]["points"]
+    clicked = tuple(points[0]["customdata"]) if points else None
+    if clicked != chosen:
+        st.session_state[CELL] = clicked
+        st.rerun()
+
+
+def _table(table: pd.DataFrame) -> None:
+    chosen = state.keep(CELL, None)
+    what = "mispredictions" if chosen is None else f"true {chosen[0]}, predicted {chosen[1]}"
+    words = st.text_input("Text contains", key="errors text", placeholder="filter by a word", persist_state="session")
+    kept = (
+        tables.narrowed(table, wrong=True, words=words)
+        if chosen is None
+        else tables.narrowed(table, label=chosen[0], predicted=chosen[1], words=words)
+    )
+    st.caption(f"{len(kept):,} examples: {plain(what)}; most confident first.")
+    if kept.empty:
+        st.info(
+            "No example passes these filters: click another square, or clear the word.", icon=":material/filter_alt:"
+        )
+        return
+    columns = [name for name in ("text", "text_pair", "label", "predicted", "confidence", "margin") if name in kept]
+    event = st.dataframe(
+        kept[columns],
+        key=f"mispredictions-{chosen}-{words}",
+        on_select="rerun",
+        selection_mode="single-row",
+        height=560,
+        column_config={
+            "row": st.column_config.NumberColumn("test", width=60),
+            "text": st.column_config.TextColumn(width=300),
+            "label": st.column_config.TextColumn("true"),
+            "confidence": st.column_config.NumberColumn(format="%.2f", width=80),
+            "margin": st.column_config.NumberColumn(
+                format="%.2f", help="Lead of the predicted label over the true one."
+            ),
+        },
+    )
+    if event["selection"]["rows"]:
+        state.choose(test=int(kept.index[event["selection"]["rows"][0]]), label="predicted")
+        st.switch_page("views/explain.py")
+
+
+page()

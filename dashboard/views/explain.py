@@ -1,0 +1,274 @@
+"""Explain: what the model looks at in one text, and which training examples made it look there."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from attribution.errors import UserError
+from attribution.explain import sign_sentence
+from attribution.index import Part
+from attribution.quantity import DIFFERENTIABLE
+from attribution.registry import get_method, list_methods
+from attribution.results import ScoreTable, TokenScores, WordScore
+from dashboard import cache, jobs, present, state
+from dashboard.components import probability_bars, token_heatmap, training_rows
+from dashboard.markdown import plain
+from dashboard.views import picker
+
+ROWS = 8
+SCOPES = {"features": "head", "word_gradients": "embeddings"}
+
+
+def page() -> None:
+    """Draw the page: the example and its controls once, the rest as a fragment that a click redraws."""
+    picker.header()
+    body()
+
+
+@st.fragment
+def body() -> None:
+    """The heatmap and the two lists below it."""
+    selection = state.current()
+    asked = cache.query_of(selection)
+    scores: TokenScores = cache.result(asked, selection.saliency)
+    with st.container(border=True):
+        _heatmap(scores)
+    left, right = st.columns([1.08, 1])
+    with left.container(border=True):
+        because_of_token = _why_token(scores)
+    with right.container(border=True):
+        because_of_label = _why_label(scores)
+    for shade_words in (because_of_token, because_of_label):
+        shade_words()
+
+
+def _heatmap(scores: TokenScores) -> None:
+    selection = state.current()
+    query = scores.query
+    title, methods, view, label = st.columns([2.1, 2.2, 1.2, 3.4], vertical_alignment="center")
+    title.markdown("##### What the model looks at")
+    names = [m.name for m in list_methods("tokens")]
+    methods.selectbox(
+        "Saliency method",
+        names,
+        index=names.index(selection.saliency),
+        format_func=lambda name: get_method(name).title,
+        key="saliency",
+        on_change=state.on_change("saliency", "saliency"),
+        label_visibility="collapsed",
+    )
+    subwords = view.toggle("Subwords", key="subwords", persist_state="session", help="The model's own tokens.")
+    _label_choice(scores, label)
+    tokens, scale, caption = present.heatmap(scores, subwords=subwords)
+    chosen = next((t["index"] for t in tokens if t["index"] in selection.token), None)
+    token_heatmap(
+        tokens,
+        key="heatmap",
+        selected=chosen,
+        label=query.label_name,
+        scale=scale,
+        caption=caption,
+        signed=get_method(scores.method).signed,
+        on_select=lambda index: state.choose(
+            token=() if index is None else present.word_of(scores, index, subwords=subwords)
+        ),
+    )
+    for segment, cut in enumerate(query.example.cut):
+        if cut is not None:
+            st.caption(f"The model reads this text only to character {cut:,} of {len(query.example.texts[segment]):,}.")
+    bars, sign = st.columns([1.1, 1.6], vertical_alignment="center")
+    with bars:
+        probability_bars(present.probabilities(scores), key="probabilities")
+    sign.caption(f"{plain(sign_sentence(query, scores.method))} Click a word to ask why the model looks at it.")
+
+
+def _label_choice(scores: TokenScores, place: DeltaGenerator) -> None:
+    query, selection = scores.query, state.current()
+    predicted = query.workspace.labels[query.predicted]
+    names = {"predicted": f"predicted: {predicted}"}
+    if query.true_label is not None and query.true_label != predicted:
+        names["true"] = f"true: {query.true_label}"
+    named = {predicted, query.true_label if "true" in names else predicted}
+    names |= {label: label for label in query.workspace.labels if label not in named}
+    if selection.label not in names:
+        names[selection.label] = query.label_name
+    options = list(names)
+    arguments = {
+        "options": options,
+        "key": f"label of {query.example.text[:40]} {selection.label}",
+        "label_visibility": "collapsed",
+    }
+    with place:
+        if len(options) <= 4:
+            st.segmented_control(
+                "Explained label",
+                default=selection.label,
+                format_func=lambda name: plain(names[name]),
+                on_change=state.on_change(arguments["key"], "label"),
+                **arguments,
+            )
+        else:
+            st.selectbox(
+                "Explained label",
+                index=options.index(selection.label),
+                format_func=names.__getitem__,
+                on_change=state.on_change(arguments["key"], "label"),
+                **arguments,
+            )
+
+
+def _why_token(scores: TokenScores) -> Callable[[], None]:
+    selection = state.current()
+    if not selection.token:
+        st.markdown("##### Why does it look there?")
+        st.caption("Click a word above: the training examples that made the model look at it are listed here.")
+        return _nothing
+    if max(selection.token) >= len(scores.query.example.tokens):
+        state.notice(f"This text has no token {max(selection.token)}; the selection is cleared.")
+        state.choose(token=())
+        st.rerun()
+    words = [w.text for w in scores.query.example.words if set(w.tokens) & set(selection.token)]
+    st.markdown(f"##### Why does it look at “{plain(' '.join(words))}”?")
+    kind = selection.saliency if selection.saliency in DIFFERENTIABLE else "gradient_x_input"
+    if kind != selection.saliency:
+        st.caption(
+            f"{get_method(selection.saliency).title} has no gradient to follow into the training set: "
+            f"the saliency explained here is {get_method(kind).title.lower()}."
+        )
+    special = [t.text for t in scores.query.example.tokens if t.index in selection.token and t.special]
+    if special:
+        st.caption(f"{special[0]} is a special token: the model puts it there, whatever the text.")
+    sides = ("Raised it", "Lowered it")
+    return _evidence("saliency_influence", (("saliency", kind),), token=selection.token, sides=sides)
+
+
+def _why_label(scores: TokenScores) -> Callable[[], None]:
+    selection = state.current()
+    title, choice = st.columns([1.2, 1.4], vertical_alignment="center")
+    title.markdown(f"##### Why “{plain(scores.query.label_name)}”?")
+    names = [m.name for m in list_methods("examples") if not m.clicked]
+    choice.selectbox(
+        "Method",
+        names,
+        index=names.index(selection.method),
+        format_func=lambda name: get_method(name).title,
+        key="method",
+        on_change=state.on_change("method", "method"),
+        label_visibility="collapsed",
+    )
+    sides = ("Proponents", "Opponents") if get_method(selection.method).signed else ("Highest", "Lowest")
+    return _evidence(selection.method, (), token=(), sides=sides)
+
+
+def _nothing() -> None:
+    """No words to shade."""
+
+
+def _evidence(
+    name: str, settings: cache.Settings, *, token: tuple[int, ...], sides: tuple[str, str]
+) -> Callable[[], None]:
+    """The top training examples of a method, or what has to be computed first; returns what shades their words."""
+    if missing := cache.missing_parts(name, settings):
+        _build(missing, key=name)
+        return _nothing
+    method = get_method(name)
+    try:
+        table: ScoreTable = cache.result(cache.query_of(state.current(), token=token), name, settings)
+    except UserError as error:
+        st.error(plain(str(error)))
+        return _nothing
+    st.caption(plain(sign_sentence(table.query, name)))
+    pick, facts = st.columns([1.3, 1], vertical_alignment="center")
+    side = pick.segmented_control(
+        "Side",
+        sides,
+        default=sides[0],
+        required=True,
+        key=f"side-{method.clicked}-{sides[0]}",
+        label_visibility="collapsed",
+    )
+    exact = "exact" if table.scored.exact else "from the index"
+    facts.caption(f"{len(table.scores):,} · {exact} · {table.seconds:.2f} s", text_alignment="right")
+    shade_words = _rows(table, settings, opponents=side == sides[1])
+    _about(table)
+    return shade_words
+
+
+def _rows(table: ScoreTable, settings: cache.Settings, *, opponents: bool) -> Callable[[], None]:
+    """Draw the rows at once; the function returned draws them again with their words, which take longer."""
+    method = get_method(table.method)
+    shown = present.visible(table, method, opponents=opponents, count=ROWS)
+    if not shown:
+        st.caption("No training example has a score of this sign.")
+        return _nothing
+    place = st.empty()
+    slot = f"rows-{method.clicked}"
+    ids = tuple(train_id for train_id, _ in shown)
+
+    def draw(words: Mapping[int, Sequence[WordScore]], key: str) -> None:
+        rows = present.training_rows(table, method, shown, words, opponents=opponents)
+        with place:
+            training_rows(
+                rows,
+                key=key,
+                selected=state.keep(f"{slot} open", None),
+                on_select=lambda train_id: st.session_state.__setitem__(f"{slot} open", train_id),
+            )
+
+    quick = table.scored.scorer == "index"
+    known = cache.words(table, settings, ids) if quick else cache.known_words(table, settings, ids)
+    draw(known or {}, slot if known is not None else f"{slot}-plain")
+    return _nothing if known is not None else lambda: draw(cache.words(table, settings, ids), slot)
+
+
+def _about(table: ScoreTable) -> None:
+    method = get_method(table.method)
+    with st.popover("About this method", type="tertiary", icon=":material/info:"):
+        st.markdown(f"**{method.title}** — {plain(method.paper)}")
+        st.latex(method.formula)
+        st.caption(f"Unit: {plain(method.unit)}.  \nWeakness: {plain(method.weakness)}")
+        st.download_button(
+            "All scores as CSV",
+            lambda: table.frame(0).to_csv(index=False),
+            file_name=f"{method.name}.csv",
+            mime="text/csv",
+            key=f"csv-{method.name}",
+        )
+
+
+def _build(missing: Sequence[Part], *, key: str) -> None:
+    """Start what is missing: the head's features at once, the longer word gradients when asked for."""
+    workspace, scope = cache.workspace(), SCOPES[missing[0].kind]
+    found = jobs.job(scope)
+    if found is not None and (failure := found.failed):
+        st.error(plain(failure))
+    if found is None and scope == "head":
+        found = jobs.start(workspace, scope)
+    if found is None or not found.running:
+        st.caption(
+            "This method reads a gradient for every word of the training set and every checkpoint. "
+            "It is computed once, in the background, in some minutes; everything else works meanwhile."
+            if scope == "embeddings"
+            else "The training set has to be read once."
+        )
+        if st.button("Compute it", key=f"build-{key}", type="primary"):
+            jobs.start(workspace, scope)
+            st.rerun()
+        return
+    _progress(scope, missing, key)
+
+
+@st.fragment(run_every=1.0)
+def _progress(scope: str, missing: Sequence[Part], key: str) -> None:
+    found = jobs.job(scope)
+    if found is None or not found.running or all(part.is_built(cache.workspace()) for part in missing):
+        st.rerun()
+    share, what = found.progress()
+    bar, button = st.columns([5, 1], vertical_alignment="center")
+    bar.progress(share, text=what)
+    if button.button("Stop", key=f"stop-{key}"):
+        found.stop()
+
+
+page()

@@ -1,0 +1,117 @@
+"""Choosing the text to explain: a test example through filters, the next misprediction, or a text of one's own."""
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from attribution.errors import UserError
+from attribution.query import make_query
+from dashboard import cache, state, tables
+from dashboard.markdown import plain
+from dashboard.state import Selection
+
+
+def header() -> None:
+    """The line that says which text this is, with the ways to another one."""
+    selection = state.current()
+    table = filtered(cache.test_table())
+    title, choose, previous, following, edit = st.columns([4.6, 1.7, 1.15, 1.15, 1.2], vertical_alignment="center")
+    title.markdown(f"#### {_title(selection, table)}")
+    with choose.popover("Choose example", icon=":material/list:", width="stretch"):
+        _choose(table)
+    place = list(table.index).index(selection.test) if selection.test in table.index else None
+    _step(previous, "Previous", "K", table, None if place is None else place - 1)
+    _step(following, "Next", "J", table, 0 if place is None else place + 1)
+    with edit.popover("Edit text", icon=":material/edit:", width="stretch"):
+        _edit(selection)
+
+
+def _title(selection: Selection, table: pd.DataFrame) -> str:
+    if selection.own_text is not None:
+        return "A text of your own"
+    name = f"Test example {selection.test}"
+    if selection.test not in table.index:
+        return name
+    kind = "misprediction" if table.at[selection.test, "wrong"] else "right prediction"
+    same = table.index[table["wrong"] == table.at[selection.test, "wrong"]]
+    return f"{name} :gray-badge[{kind} {list(same).index(selection.test) + 1} of {len(same):,}]"
+
+
+def _step(place: DeltaGenerator, name: str, key: str, table: pd.DataFrame, at: int | None) -> None:
+    inside = at is not None and 0 <= at < len(table)
+    place.button(
+        name,
+        key=f"step-{name}",
+        shortcut=key,
+        width="stretch",
+        disabled=not inside,
+        on_click=(lambda: state.choose(test=int(table.index[at]))) if inside and at is not None else None,
+    )
+
+
+def filtered(table: pd.DataFrame) -> pd.DataFrame:
+    """The test examples that pass the filters of this session, mispredictions first."""
+    which = state.keep("filter which", "All")
+    return tables.narrowed(
+        table,
+        wrong=None if which == "All" else which == "Mispredicted",
+        label=state.keep("filter label", None),
+        words=state.keep("filter text", ""),
+        confidence=state.keep("filter confidence", (0.0, 1.0)),
+    )
+
+
+def _choose(table: pd.DataFrame) -> None:
+    whole = cache.test_table()
+    first, second = st.columns(2)
+    first.segmented_control(
+        "Show", ["All", "Mispredicted", "Right"], key="filter which", required=True, persist_state="session"
+    )
+    second.selectbox(
+        "True label",
+        cache.workspace().labels,
+        key="filter label",
+        index=None,
+        placeholder="any",
+        persist_state="session",
+    )
+    first.text_input("Text contains", key="filter text", persist_state="session")
+    second.slider("Confidence", 0.0, 1.0, key="filter confidence", persist_state="session")
+    st.caption(f"{len(table):,} of {len(whole):,} test examples")
+    columns = [name for name in ("text", "text_pair", "label", "predicted", "confidence") if name in table]
+    event = st.dataframe(
+        table[columns],
+        key=f"examples-{state.current().test}",
+        on_select="rerun",
+        selection_mode="single-row",
+        height=320,
+        width=760,
+        column_config={"confidence": st.column_config.NumberColumn(format="%.2f")},
+    )
+    chosen = event["selection"]["rows"]
+    if chosen:
+        state.choose(test=int(table.index[chosen[0]]))
+        st.rerun()
+
+
+def _edit(selection: Selection) -> None:
+    if selection.own_text is not None:
+        first, second = selection.own_text
+    else:
+        row = cache.test_table().loc[selection.test]
+        first, second = row["text"], row.get("text_pair")
+    key = f"edit-{selection.test}"
+    text = st.text_area("Text", first, key=key, height=140, width=560)
+    pair = st.text_area("Second text", second or "", key=f"{key}-pair") if cache.workspace().is_pair else None
+    explain, back = st.columns(2)
+    if explain.button("Explain this text", type="primary", width="stretch"):
+        try:
+            make_query(cache.workspace(), text=text, text_pair=pair)
+        except UserError as error:
+            st.error(plain(str(error)))
+        else:
+            state.choose(own_text=(text, pair), label="predicted")
+            st.rerun()
+    if selection.own_text is not None and back.button("Back to the test set", width="stretch"):
+        state.choose(test=int(cache.test_table().index[0]))
+        st.rerun()
