@@ -29,8 +29,6 @@ def main() -> None:
         sys.stdout.flush()
     except UserError as error:
         _fail(str(error))
-    except typer.Abort:
-        _fail("Stopped.", status=1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

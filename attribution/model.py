@@ -8,6 +8,7 @@ head is the linear layer whose output *is* the logits.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -72,6 +73,19 @@ class Classifier:
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
         self.anatomy = dissect(self.model, self.tokenizer)
+
+    @cached_property
+    def scale_free(self) -> bool:
+        """Whether doubling the word embeddings changes nothing: a LayerNorm follows the table directly (DeBERTa).
+
+        Then gradient · embedding is 0 for every token (Euler's theorem), and only rounding is left of it.
+        """
+        inputs = self.tokenizer("a", return_tensors="pt").to(self.device)
+        embeds = self.embed(inputs)
+        with torch.no_grad(), self.watching(0) as entering:
+            self.run(inputs, embeds=embeds)
+            self.run(inputs, embeds=2 * embeds)
+        return torch.allclose(entering[0], entering[1], rtol=1e-3, atol=1e-4)
 
     @property
     def device(self) -> torch.device:

@@ -47,12 +47,15 @@ def gradient_x_input(
 ) -> Tensor:
     """−∇_e ℓ_label · e of every token (Han et al. 2020 §2.1, before their L1 normalisation): (tokens,).
 
-    ℓ_label = −log p(label), so a positive score supports the label.
+    ℓ_label = −log p(label), so a positive score supports the label. e is the word embedding, or, where that would
+    give 0 by construction (`Classifier.scale_free`), the token's vector as it enters the first block.
     """
     embeds = classifier.embed(example.inputs, weights).requires_grad_()
-    logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
-    (gradient,) = torch.autograd.grad(logits.log_softmax(dim=-1)[0, label], embeds, create_graph=create_graph)
-    return (gradient * embeds)[0].sum(dim=-1)
+    with classifier.watching(0) as entering:
+        logits, _ = classifier.run(example.inputs, embeds=embeds, weights=weights)
+    point = entering[0] if classifier.scale_free else embeds
+    (gradient,) = torch.autograd.grad(logits.log_softmax(dim=-1)[0, label], point, create_graph=create_graph)
+    return (gradient * point)[0].sum(dim=-1)
 
 
 def gradient_sum(

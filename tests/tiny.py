@@ -1,15 +1,18 @@
 """Tiny random-weight models and workspaces for the tests, built from an invented vocabulary."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pandas as pd
+import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizer
 
 from attribution import create_workspace
 from attribution.data import Columns
+from attribution.errors import UserError
 from attribution.loading import quiet
 from attribution.training import Recipe, train
 from attribution.workspace import Workspace
@@ -58,6 +61,30 @@ def sentences(count: int, *, seed: int, labels: Sequence[str] = ("negative", "po
     return pd.DataFrame(rows)
 
 
+class Tables(TypedDict):
+    """The two data files of a workspace, as `create_workspace` takes them."""
+
+    train: Path
+    test: Path
+
+
+def write_tables(folder: Path, *, n_train: int = 20, n_test: int = 6, seed: int = 0) -> Tables:
+    """Sentences as train.csv and test.csv in a folder."""
+    tables: Tables = {"train": folder / "train.csv", "test": folder / "test.csv"}
+    sentences(n_train, seed=seed).to_csv(tables["train"], index=False)
+    sentences(n_test, seed=seed + 1000).to_csv(tables["test"], index=False)
+    return tables
+
+
+def refusal(action: Callable[[], Any]) -> str:
+    """The message of the UserError that `action` raises, which is one line."""
+    with pytest.raises(UserError) as error:
+        action()
+    message = str(error.value)
+    assert message and len(message.splitlines()) == 1
+    return message
+
+
 def tiny_workspace(
     folder: Path, *, n_train: int = 40, n_test: int = 11, pair: bool = False, epochs: int = 2, seed: int = 0
 ) -> Workspace:
@@ -78,3 +105,19 @@ def tiny_workspace(
     if not epochs:
         return made
     return train(made, Recipe(trainable="last:1", epochs=epochs, batch_size=8, learning_rate=1e-2, seed=seed))
+
+
+def workspace_of(
+    folder: Path, train_rows: pd.DataFrame, test_rows: pd.DataFrame, *, labels: Sequence[str] = ("negative", "positive")
+) -> Workspace:
+    """A workspace on rows of one's own (text, label) and a tiny BERT with these labels and a random head."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in (("train", train_rows), ("test", test_rows)):
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    made, _ = create_workspace(
+        folder / "workspace",
+        model=tiny_bert(folder / "model", labels=labels),
+        train=folder / "train.csv",
+        test=folder / "test.csv",
+    )
+    return made

@@ -141,7 +141,7 @@ def integrated_gradients(
     formula=r"e_t \cdot \tfrac1m \sum_k \nabla_{e_t} F(e + \epsilon_k)",
     unit="share of the text's total (raw: log p, to first order)",
     cost="draws × a forward and a backward pass",
-    weakness="The amount of noise is a free choice and changes the picture.",
+    weakness="The amount of noise is a free choice and changes the picture; on DeBERTa only noise is left.",
 )
 def smoothgrad(
     query: Query,

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
@@ -23,6 +25,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 60
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# Streamlit looks for its server under the page's own path before it finds it, where a page is opened by its address.
+EXPECTED_404 = ("/errors/_stcore/health", "/errors/_stcore/host-config")
 SERVER_LOGS = pytest.StashKey[list[Path]]()
 
 ColorScheme = Literal["light", "dark"]
@@ -34,6 +38,20 @@ class Serve(Protocol):
     """Serve a Streamlit script until the module's tests are done; the answer is its address."""
 
     def __call__(self, script: Path, *script_arguments: str, environment: Mapping[str, str] | None = None) -> str: ...
+
+
+class Launch(Protocol):
+    """Open the dashboard as a person does, until the module's tests are done; the answer is its address."""
+
+    def __call__(self, workspace: Path) -> str: ...
+
+
+class RunServer(Protocol):
+    """Run the server of a command that is made from its port, until the module's tests are done."""
+
+    def __call__(
+        self, command: Callable[[int], Sequence[str]], *, environment: Mapping[str, str] | None = None
+    ) -> str: ...
 
 
 class OpenPage(Protocol):
@@ -95,30 +113,30 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> 
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+    """End a server and the work it has started, which is in its process group."""
+    for request in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, request)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=10)
 
 
 @pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Serve]:
+def run_server(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[RunServer]:
     servers: list[subprocess.Popen[bytes]] = []
     logs = pytestconfig.stash.setdefault(SERVER_LOGS, [])
 
-    def start(script: Path, *script_arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    def start(command: Callable[[int], Sequence[str]], *, environment: Mapping[str, str] | None = None) -> str:
         port = free_port()
         log = tmp_path_factory.mktemp("streamlit") / "server.log"
-        options = streamlit_arguments(script, host=HOST, port=port)
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", *options, "--server.headless=true", "--", *script_arguments],
+                [sys.executable, "-m", *command(port)],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "STREAMLIT_SERVER_HEADLESS": "true", **(environment or {})},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         servers.append(server)
         logs.append(log)
@@ -132,11 +150,30 @@ def serve(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
     logs.clear()
 
 
+@pytest.fixture(scope="module")
+def serve(run_server: RunServer) -> Serve:
+    def start(script: Path, *script_arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        def command(port: int) -> list[str]:
+            return ["streamlit", *streamlit_arguments(script, host=HOST, port=port), "--", *script_arguments]
+
+        return run_server(command, environment=environment)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def launch(run_server: RunServer) -> Launch:
+    def start(workspace: Path) -> str:
+        return run_server(lambda port: ["attribution", "dashboard", str(workspace), "--port", str(port)])
+
+    return start
+
+
 def watch(page: Page, complaints: list[str]) -> None:
     """Note every error in the console and every request that leaves this machine."""
 
     def note_message(message: ConsoleMessage) -> None:
-        if message.type == "error":
+        if message.type == "error" and urlsplit(message.location["url"]).path not in EXPECTED_404:
             complaints.append(f"console: {message.text}")
 
     def note_address(address: str) -> None:

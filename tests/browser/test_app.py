@@ -1,0 +1,253 @@
+"""The whole dashboard in a real browser: the shipped demo from a cold start, and a workspace with hostile texts."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from attribution.index import build, parts
+from tests.tiny import BAD, GOOD, sentences, workspace_of
+
+DEMO = Path(__file__).parents[2] / "assets" / "demo" / "reviews"
+HOSTILE = (
+    '<script>window.hacked=1</script><img src=x onerror="window.hacked=1"> **bold** [link](javascript:alert(1)) $x$ '
+    ":material/home: :smile: www.example.com -> <b>b</b> &lt;"
+)
+LABELS = ("negative", f"positive {HOSTILE}")
+# A first visit classifies 1,500 sentences and reads 7,030, on two cores in about a minute.
+PATIENT = 240_000
+
+
+@pytest.fixture(scope="module")
+def hostile(launch, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The dashboard on a small workspace where every text and a label look like code; the labels follow no rule."""
+    made = {}
+    for name, count in (("train", 24), ("test", 10)):
+        frame = sentences(count, seed=count, labels=LABELS)
+        frame["text"] += " " + HOSTILE
+        frame["label"] = [LABELS[row % 3 == 0] for row in range(count)]
+        made[name] = frame
+    workspace = workspace_of(tmp_path_factory.mktemp("hostile"), made["train"], made["test"], labels=LABELS)
+    build(workspace, parts(workspace, "features"))
+    return launch(workspace.directory)
+
+
+def settled(page: Page) -> Page:
+    """The page once no script runs, no element waits for another one, and its training rows are drawn with words."""
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=PATIENT)
+    expect(page.locator("[data-stale=true]")).to_have_count(0)
+    return page
+
+
+def tokens(page: Page) -> Locator:
+    return page.locator(".token")
+
+
+def word(page: Page, text: str) -> Locator:
+    return tokens(page).filter(has_text=re.compile(f"^{re.escape(text)}$")).first
+
+
+def card(page: Page, heading: str | re.Pattern[str]) -> Locator:
+    """The innermost bordered box that has this heading."""
+    return page.get_by_test_id("stLayoutWrapper").filter(has=page.get_by_role("heading", name=heading)).last
+
+
+def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
+    """A first visit to the shipped demo: the page works while the training set is read, then shows its evidence."""
+    workspace = tmp_path / "reviews"
+    shutil.copytree(DEMO, workspace, ignore=shutil.ignore_patterns("index", "results", "*.parquet", ".lock"))
+    page = open_page(launch(workspace))
+
+    expect(page.get_by_text(re.compile("misprediction 1 of [0-9,]+"))).to_be_visible(timeout=PATIENT)
+    expect(page.get_by_role("listbox", name=re.compile("Tokens, for and against"))).to_be_visible()
+    expect(page.get_by_role("progressbar").first).to_be_visible()
+    assert not list(workspace.glob("index/*/manifest.json")), "the demo did not start cold"
+
+    first = page.url
+    page.keyboard.press("j")
+    expect(page.get_by_text("misprediction 2 of")).to_be_visible()
+    expect(page).not_to_have_url(first)
+    chosen = page.locator(".token:not(.special)").filter(has_text=re.compile(r"^\w{4,}$")).first
+    name = str(chosen.text_content())
+    chosen.click()
+    why = page.get_by_role("heading", name=f"Why does it look at “{name}”?")
+    expect(why).to_be_visible()
+    expect(chosen).to_have_attribute("aria-selected", "true")
+    expect(page).to_have_url(re.compile(r"[?&]test=\d+&token=\d+(-\d+)*&"))
+
+    evidence = page.locator(".rows")
+    expect(evidence).to_have_count(2, timeout=PATIENT)
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+    raised = f"Positive: training on this example raised the saliency of '{name}' for "
+    expect(page.get_by_text(raised)).to_be_visible()
+    expect(page.get_by_text("Positive: training on this example raised the probability of ")).to_be_visible()
+    expect(evidence.first.locator(".word").first).to_be_visible(timeout=PATIENT)
+    fills = evidence.first.locator(".word").evaluate_all("words => words.map(w => getComputedStyle(w).backgroundColor)")
+    assert len(set(fills)) > 1, "words are shaded by their score"
+
+    page.reload()
+    expect(why).to_be_visible(timeout=PATIENT)
+    expect(page.get_by_text("misprediction 2 of")).to_be_visible()
+    chosen = page.locator(".token[aria-selected=true]")
+    expect(chosen).to_have_text(name)
+    chosen.click()
+    expect(page.get_by_role("heading", name="Why does it look there?")).to_be_visible()
+    expect(page).not_to_have_url(re.compile("token="))
+    expect(tokens(page).and_(page.locator("[aria-selected=true]"))).to_have_count(0)
+
+    page.get_by_role("combobox", name="Method", exact=True).click()
+    page.get_by_role("option", name="TracIn, word embeddings", exact=True).click()
+    expect(page.get_by_role("button", name="Compute it")).to_be_visible()
+    expect(page.get_by_text("It is computed once, in the background, in some minutes")).to_be_visible()
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+    assert not list(workspace.glob("index/*/gradient.npy")), "long work was started without being asked for"
+
+
+def test_hostile_texts_are_texts(hostile, open_page):
+    """Texts and labels that look like HTML, markdown or icons are shown as written, on both pages, and run nothing."""
+    page = settled(open_page(hostile))
+    heatmap = page.get_by_role("listbox").first
+    expect(heatmap).to_contain_text('<script>window.hacked=1</script><img src=x onerror="window.hacked=1"> **bold**')
+    expect(page.locator(".rows .part").first).to_contain_text(HOSTILE)
+    shown = re.compile(re.escape(HOSTILE[:60]))
+    expect(page.locator(".verdict .label").filter(has_text=shown).first).to_be_visible()
+    expect(page.locator(".bars").filter(has_text=shown)).to_be_visible()
+    link = page.url.replace("label=predicted", "label=" + page.evaluate("encodeURIComponent", LABELS[1]))
+    page = settled(open_page(link))
+    said = page.evaluate("text => text.replaceAll('\u2060', '')", page.locator("[data-testid=stMain]").inner_text())
+    assert f"this token supports '{LABELS[1]}'" in said
+    assert f"raised the probability of '{LABELS[1]}'" in said
+    assert f"Why “{LABELS[1]}”?" in said
+    word(page, "*").click()
+    expect(page.get_by_role("heading", name="Why does it look at “*”?")).to_be_visible()
+    nothing_came_alive(page)
+
+    page.get_by_role("link", name="Errors").click()
+    expect(page.get_by_role("heading", name="Where the model goes wrong")).to_be_visible()
+    expect(page.locator(".xtick text").filter(has_text=f"{LABELS[1][:23]}…")).to_be_visible()
+    expect(page.get_by_test_id("stDataFrame").get_by_role("gridcell", name=shown).first).to_be_attached()
+    press(page, square(page, 1))
+    expect(page.get_by_text(re.compile(r"\d+ examples: true negative, predicted positive <script>"))).to_be_visible()
+    nothing_came_alive(page)
+    page.get_by_label("Text contains").fill('<img src=x onerror="window.hacked=1">')
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile(r"\d+ examples: true negative"))).to_be_visible()
+    nothing_came_alive(settled(page))
+
+
+def nothing_came_alive(page: Page) -> None:
+    made = "img[src=x], a[href^=javascript], a[href*='example.com'], .katex, [aria-label='home icon'], [onerror]"
+    expect(page.locator(made)).to_have_count(0)
+    expect(page.locator("strong, b, em").filter(has_text=re.compile("^(bold|b)$"))).to_have_count(0)
+    assert page.evaluate("window.hacked") is None
+
+
+def test_link_cannot_carry_markup(hostile, open_page):
+    """A notice quotes what a link asks for as plain text: no picture is fetched, no link is made."""
+    page = settled(open_page(f'{hostile}/?method=![x](http://example.com/x.png)<img src=x onerror="window.hacked=1">'))
+    expect(page.get_by_test_id("stAlert")).to_contain_text("![x](http:")
+    nothing_came_alive(page)
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+
+
+def square(page: Page, position: int) -> Locator:
+    """A square of the confusion matrix, row by row; what is clicked is the layer above them."""
+    return page.locator(".js-plotly-plot .scatterlayer .point").nth(position)
+
+
+def test_confusion_matrix_filters_and_a_row_leads_to_its_explanation(hostile, open_page):
+    """A square's examples are listed on a click, all mispredictions on a second one; a row opens on Explain."""
+    page = settled(open_page(f"{hostile}/errors"))
+    everything = page.get_by_text(re.compile(r"^\d+ examples: mispredictions; most confident first\.$"))
+    expect(everything).to_be_visible()
+    expect(page.locator(".scatterlayer .textpoint")).to_have_count(4)
+    counts = [int(text) for text in page.locator(".scatterlayer .textpoint").all_text_contents()]
+    assert sum(counts) == 10
+    expect(everything).to_have_text(re.compile(f"^{counts[1] + counts[2]} examples"))
+    fullest = max(range(4), key=counts.__getitem__)
+    press(page, square(page, fullest))
+    chosen = page.get_by_text(re.compile(rf"^{counts[fullest]} examples: true (neg|pos).*, predicted"))
+    expect(chosen).to_be_visible()
+    press(page, square(page, fullest))
+    expect(everything).to_be_visible()
+    press(page, square(page, fullest))
+    expect(chosen).to_be_visible()
+
+    table = page.get_by_test_id("stDataFrame")
+    first = table.get_by_role("gridcell").filter(has_text=re.compile(r"^\d+$")).first
+    test = str(first.text_content())
+    table.locator("canvas").first.click(position={"x": 14, "y": 52})
+    expect(page.get_by_role("heading", name=f"Test example {test}")).to_be_visible()
+    expect(page).to_have_url(re.compile(rf"/\?test={test}&"))
+
+
+def press(page: Page, place: Locator) -> None:
+    """Click where something is drawn, through whatever lies above it."""
+    box = place.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    settled(page)
+
+
+def test_own_text_is_explained(hostile, open_page):
+    """An edited text is classified and explained like any other; a blank one is refused beside it and loses nothing."""
+    page = settled(open_page(hostile))
+    before = page.url
+    page.get_by_role("button", name="Edit text").click()
+    box = page.get_by_role("textbox", name="Text", exact=True)
+    box.fill("   ")
+    page.get_by_role("button", name="Explain this text").click()
+    popover = page.get_by_test_id("stPopoverBody")
+    expect(popover.get_by_test_id("stAlert")).to_contain_text("The text is blank: there is nothing to explain.")
+    expect(page).to_have_url(before)
+    expect(box).to_have_value("   ")
+    expect(page.get_by_role("listbox").first).to_contain_text("window.hacked")
+
+    box.fill(f"the cast was {GOOD[0]} and {BAD[0]}")
+    page.get_by_role("button", name="Explain this text").click()
+    expect(page.get_by_role("heading", name="A text of your own")).to_be_visible()
+    expect(page.locator(".token:not(.special)")).to_have_text(["the", "cast", "was", GOOD[0], "and", BAD[0]])
+    expect(page).to_have_url(re.compile(r"\?test=own&"))
+    expect(page.locator(".rows .row").first).to_be_visible()
+    page.keyboard.press("Escape")
+    word(page, BAD[0]).click()
+    expect(page.get_by_role("heading", name=f"Why does it look at “{BAD[0]}”?")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"\?test=own&token=6&"))
+
+
+def test_keyboard_reaches_and_asks_about_a_word(hostile, open_page):
+    """Tab leads to the first word, arrows to the next ones, Enter asks about it and Escape takes it back."""
+    page = settled(open_page(hostile))
+    focused = tokens(page).and_(page.locator(":focus"))
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if focused.count():
+            break
+    expect(focused).to_have_count(1)
+    words = page.locator(".token:not(.special)")
+    assert focused.text_content() == words.first.text_content()
+    page.keyboard.press("ArrowRight")
+    second = str(words.nth(1).text_content())
+    expect(focused).to_have_text(second)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=f"Why does it look at “{second}”?")).to_be_visible()
+    expect(focused).to_have_text(second)
+    expect(page).to_have_url(re.compile("token=2&"))
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", name="Why does it look there?")).to_be_visible()
+    expect(page).not_to_have_url(re.compile("token="))
+
+
+@pytest.mark.parametrize("address", ["", "/errors"])
+def test_dark_scheme(hostile, open_page, address):
+    """Both pages follow a dark system, the chart's numbers too, without a complaint in the console."""
+    page = settled(open_page(f"{hostile}{address}", color_scheme="dark"))
+    expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(15, 18, 22)")
+    if address:
+        expect(page.locator(".scatterlayer .textpoint text").first).to_have_css("fill", "rgb(232, 234, 237)")
+    else:
+        expect(page.locator(".root").first).to_have_css("color", "rgb(232, 234, 237)")
+        expect(page.locator(".rows .row").first).to_be_visible()
