@@ -163,6 +163,7 @@ def train(
 def index(
     workspace: WorkspaceArgument,
     scope: Annotated[str, typer.Option(help="head, embeddings, or both.")] = "both",
+    checkpoints: Annotated[str, typer.Option(help="all (TracIn sums over them) or final.")] = "all",
     device: Device = "auto",
 ) -> None:
     """Compute what the methods keep of the training set, so that the first question is answered at once."""
@@ -172,10 +173,11 @@ def index(
     kinds = {"head": ["features"], "embeddings": ["word_gradients"], "both": ["features", "word_gradients"]}
     if scope not in kinds:
         raise unknown("scope", scope, kinds)
+    if checkpoints not in ("all", "final"):
+        raise unknown("checkpoints", checkpoints, ("all", "final"))
     opened = open_workspace(workspace, device=device)
     for kind in kinds[scope]:
-        # The final state first: it is what most questions are about.
-        build(opened, parts(opened, kind, "all")[::-1], Reporter())
+        build(opened, parts(opened, kind, checkpoints), Reporter())
 
 
 @app.command()

@@ -9,9 +9,7 @@ SUPPORTS, OPPOSES = "#2166ac", "#e08214"
 INK = {False: "#1c2024", True: "#e8eaed"}
 
 
-def confusion_matrix(
-    table: pd.DataFrame, labels: list[str], *, chosen: tuple[str, str] | None, dark: bool
-) -> go.Figure:
+def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> go.Figure:
     """Squares (true × predicted) with their counts; customdata is [true, predicted].
 
     The diagonal is blue and the rest orange, stronger with the count's share of its true label. Squares are scatter
@@ -25,38 +23,56 @@ def confusion_matrix(
         _faded(SUPPORTS if true == predicted else OPPOSES, s)
         for (true, predicted, _), s in zip(cells, strength, strict=True)
     ]
-    side = max(28, min(92, 380 // len(labels)))
+    names = [_short(label) for label in labels]
+    longest = 7 * max(len(name) for name in names)
+    left = 40 + longest
+    step = max(22, min(102, (480 - left) // len(labels)))
+    upright = longest > step
+    top = 45 + (longest if upright else 15)
     figure = go.Figure(
         go.Scatter(
-            x=[escape(predicted) for _, predicted, _ in cells],
-            y=[escape(true) for true, _, _ in cells],
+            x=[_escaped(predicted) for _, predicted, _ in cells],
+            y=[_escaped(true) for true, _, _ in cells],
             customdata=[[true, predicted] for true, predicted, _ in cells],
             text=[f"{count:,}" for *_, count in cells],
             mode="markers+text",
             marker={
                 "symbol": "square",
-                "size": side,
+                "size": step - (10 if step > 50 else 2),
                 "color": colours,
-                "line": {"width": [3 if (t, p) == chosen else 0 for t, p, _ in cells], "color": "#667085"},
             },
-            textfont={"size": 16 if len(labels) < 8 else 11, "color": INK[dark]},
+            textfont={"size": 16 if step > 50 else 11, "color": INK[dark]},
             hovertemplate="true %{y}<br>predicted %{x}<br>%{text} examples<extra></extra>",
-            unselected={"marker": {"opacity": 1}},
+            unselected={"marker": {"opacity": 0.4}, "textfont": {"color": INK[dark]}},
         )
     )
-    axis = {"showgrid": False, "zeroline": False, "fixedrange": True, "type": "category"}
+    axis = {
+        "type": "category",
+        "tickvals": [_escaped(label) for label in labels],
+        "ticktext": [_escaped(name) for name in names],
+        "showgrid": False,
+        "zeroline": False,
+        "fixedrange": True,
+    }
     span = [-0.5, len(labels) - 0.5]
-    left = 40 + 7 * max(len(label) for label in labels)
     figure.update_layout(
-        xaxis={**axis, "title": "predicted", "side": "top", "range": span},
+        xaxis={**axis, "title": "predicted", "side": "top", "range": span, "tickangle": -90 if upright else 0},
         yaxis={**axis, "title": "true", "range": span[::-1]},
-        height=70 + len(labels) * (side + 10),
-        width=left + 10 + len(labels) * (side + 10),
-        margin={"l": left, "r": 10, "t": 60, "b": 10, "autoexpand": False},
+        height=top + 10 + len(labels) * step,
+        width=left + 10 + len(labels) * step,
+        margin={"l": left, "r": 10, "t": top, "b": 10, "autoexpand": False},
         dragmode=False,
         showlegend=False,
     )
     return figure
+
+
+def _short(label: str, most: int = 24) -> str:
+    return label if len(label) <= most else f"{label[: most - 1]}…"
+
+
+def _escaped(label: str) -> str:
+    return escape(label, quote=False)
 
 
 def _faded(colour: str, strength: float) -> str:

@@ -35,6 +35,10 @@ class Job:
         """The last line of an ended job that did not succeed and was not stopped."""
         return self._last_line() if self.process.poll() not in (None, 0) and not self.stopped else None
 
+    @property
+    def succeeded(self) -> bool:
+        return self.process.poll() == 0
+
     def progress(self) -> tuple[float, str]:
         """Share done in [0, 1] and a line that says what is being done."""
         found = _PROGRESS.match(self._last_line())
@@ -67,13 +71,14 @@ def job(scope: str) -> Job | None:
     return _jobs().get(scope)
 
 
-def start(workspace: Workspace, scope: str) -> Job:
-    """Build the index of a scope ("head" or "embeddings") in another process, unless that is under way."""
+def start(workspace: Workspace, scope: str, checkpoints: str = "all") -> Job:
+    """Build the index of a scope ("head" or "embeddings") in another process, unless one is at that scope already."""
     found = job(scope)
     if found is not None and found.running:
         return found
     log = tempfile.TemporaryFile()
-    command = [sys.executable, "-m", "attribution", "index", str(Path(workspace.directory)), "--scope", scope]
+    index = [sys.executable, "-m", "attribution", "index", str(Path(workspace.directory))]
+    command = [*index, "--scope", scope, "--checkpoints", checkpoints]
     made = Job(process=subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log), log=log)
     _jobs()[scope] = made
     return made

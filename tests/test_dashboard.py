@@ -18,6 +18,7 @@ import streamlit as st
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import ElementList
 
 from attribution import attribute, head
 from attribution.cli import Reporter
@@ -73,7 +74,7 @@ def indexed(request: pytest.FixtureRequest) -> Workspace:
 both_tasks = pytest.mark.parametrize("indexed", ["workspace", "pairs"], indirect=True)
 
 
-def said(elements: Sequence[Any]) -> str:
+def said(elements: ElementList[Any] | list[Any]) -> str:
     """What markdown elements say, without escapes and invisible breaks."""
     return "\n".join(re.sub(r"\\(?=[^a-zA-Z0-9\s])|\u2060", "", element.value) for element in elements)
 
@@ -291,7 +292,7 @@ def test_confusion_matrix_counts(count):
     pairs = [(labels[a], labels[b]) for a, b in draw.integers(0, [count, max(1, count - 2)], (200, 2))]
     table = pd.DataFrame(pairs, columns=["label", "predicted"])
     figure = charts.confusion_matrix(table, labels, dark=False)
-    (squares,) = figure.data
+    squares: Any = figure["data"][0]
     cells = [tuple(cell) for cell in squares.customdata]
     assert sorted(cells) == sorted((true, predicted) for true in labels for predicted in labels)
     assert [int(text) for text in squares.text] == [pairs.count(cell) for cell in cells]
@@ -306,7 +307,7 @@ def test_confusion_matrix_counts(count):
 def mispredicted(workspace: Workspace) -> list[int]:
     """The ids of the mispredicted test examples, the most confident first."""
     probabilities = workspace.predict_test()
-    wrong = [int(i) for i, label in workspace.test["label"].items() if probabilities.loc[i].idxmax() != label]
+    wrong = [i for i in workspace.test.index.tolist() if probabilities.loc[i].idxmax() != workspace.test.at[i, "label"]]
     return sorted(wrong, key=lambda i: -probabilities.loc[i].max())
 
 

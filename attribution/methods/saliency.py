@@ -190,11 +190,15 @@ def gradient_shap(
     from captum.attr import GradientShap
 
     embeds = query.classifier.embed(query.example.inputs)
+    explainer = GradientShap(_log_probability(query))
+    total = torch.zeros_like(embeds)
     with _seeded(query, seed):
-        found = GradientShap(_log_probability(query)).attribute(
-            embeds, baselines=_blank_embeddings(query), n_samples=samples, stdevs=noise * float(embeds.std())
-        )
-    return _numpy(found[0].sum(dim=-1))
+        # captum runs all draws in one batch, which on long texts takes too much memory.
+        for draws in (min(32, samples - done) for done in range(0, samples, 32)):
+            total += draws * explainer.attribute(
+                embeds, baselines=_blank_embeddings(query), n_samples=draws, stdevs=noise * float(embeds.std())
+            )
+    return _numpy(total[0].sum(dim=-1) / samples)
 
 
 @token_method(

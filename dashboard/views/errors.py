@@ -6,8 +6,6 @@ import streamlit as st
 from dashboard import cache, charts, state, tables
 from dashboard.markdown import plain
 
-CELL = "errors cell"
-
 
 def page() -> None:
     """Draw the page."""
@@ -21,16 +19,19 @@ def page() -> None:
     )
     matrix, rows = st.columns([1.15, 1.9], gap="medium")
     with matrix:
-        _matrix(table, labels)
+        chosen = _matrix(table, labels)
     with rows:
-        _table(table)
+        _table(table, chosen)
 
 
-def _matrix(table: pd.DataFrame, labels: list[str]) -> None:
-    chosen = state.keep(CELL, None)
+def _matrix(table: pd.DataFrame, labels: list[str]) -> tuple[str, str] | None:
+    """Draw the confusion matrix; the (true, predicted) labels of the square that is chosen.
+
+    The figure must not depend on the choice: Streamlit forgets the selection of a figure that changes.
+    """
     accuracy = 1 - table["wrong"].mean()
     event = st.plotly_chart(
-        charts.confusion_matrix(table, labels, chosen=chosen, dark=st.context.theme.type == "dark"),
+        charts.confusion_matrix(table, labels, dark=st.context.theme.type == "dark"),
         key="confusion",
         on_select="rerun",
         selection_mode="points",
@@ -39,14 +40,10 @@ def _matrix(table: pd.DataFrame, labels: list[str]) -> None:
         alt=f"Confusion matrix of {len(table)} test examples; accuracy {accuracy:.1%}.",
     )
     points = event["selection"]["points"]
-    clicked = tuple(points[0]["customdata"]) if points else None
-    if clicked != chosen:
-        st.session_state[CELL] = clicked
-        st.rerun()
+    return tuple(points[0]["customdata"]) if points else None
 
 
-def _table(table: pd.DataFrame) -> None:
-    chosen = state.keep(CELL, None)
+def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> None:
     what = "mispredictions" if chosen is None else f"true {chosen[0]}, predicted {chosen[1]}"
     words = st.text_input("Text contains", key="errors text", placeholder="filter by a word", persist_state="session")
     kept = (

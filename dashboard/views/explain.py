@@ -240,11 +240,12 @@ def _about(table: ScoreTable) -> None:
 def _build(missing: Sequence[Part], *, key: str) -> None:
     """Start what is missing: the head's features at once, the longer word gradients when asked for."""
     workspace, scope = cache.workspace(), SCOPES[missing[0].kind]
+    checkpoints = "final" if len(missing) == 1 else "all"
     found = jobs.job(scope)
     if found is not None and (failure := found.failed):
         st.error(plain(failure))
-    if found is None and scope == "head":
-        found = jobs.start(workspace, scope)
+    if scope == "head" and (found is None or found.succeeded):
+        found = jobs.start(workspace, scope, checkpoints)
     if found is None or not found.running:
         st.caption(
             "This method reads a gradient for every word of the training set and every checkpoint. "
@@ -253,7 +254,7 @@ def _build(missing: Sequence[Part], *, key: str) -> None:
             else "The training set has to be read once."
         )
         if st.button("Compute it", key=f"build-{key}", type="primary"):
-            jobs.start(workspace, scope)
+            jobs.start(workspace, scope, checkpoints)
             st.rerun()
         return
     _progress(scope, missing, key)

@@ -4,7 +4,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -20,7 +20,7 @@ from attribution.workspace import Workspace
 TESTS = 10
 
 
-def median_ms(calls: list[Callable[[], object]]) -> float:
+def median_ms(calls: Sequence[Callable[[], object]]) -> float:
     """The median time of some calls, after one that warms up."""
     calls[0]()
     times = []
