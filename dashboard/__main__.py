@@ -3,8 +3,10 @@
 import argparse
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
+from attribution.registry import methods
 from dashboard.cache import WORKSPACE_VARIABLE
 from dashboard.launch_options import streamlit_arguments
 
@@ -18,6 +20,10 @@ def main() -> None:
     given = parser.parse_args()
     os.environ[WORKSPACE_VARIABLE] = str(given.workspace)
     from streamlit.web import cli
+
+    # Loaded before the server answers, so that the first page does not wait for torch and transformers.
+    methods()
+    import_module("transformers.models.auto.modeling_auto")
 
     script = Path(__file__).with_name("app.py")
     sys.argv = ["streamlit", *streamlit_arguments(script, host=given.host, port=given.port)]
