@@ -22,6 +22,7 @@ from attribution.workspace import Workspace
 
 Family = Literal["saliency", "similarity", "tracin", "influence", "pairing"]
 FAMILIES = ("saliency", "similarity", "tracin", "influence", "pairing")
+FILES = ("saliency", "similarity", "lexical", "gradients", "embeddings", "pairing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +84,12 @@ def _registrar(explains: Literal["tokens", "examples"], label: dict[str, Any]) -
 
 @cache
 def methods() -> dict[str, Method]:
-    """Every method by name, in the order of families."""
-    for family in ("saliency", "similarity", "gradients", "embeddings", "pairing"):
-        import_module(f"attribution.methods.{family}")
-    return {m.name: m for family in FAMILIES for m in _METHODS.values() if m.family == family}
+    """Every method by name, in the order of families, then of files, whichever file was imported first."""
+    place = {import_module(f"attribution.methods.{file}").__name__: number for number, file in enumerate(FILES)}
+    listed = sorted(
+        _METHODS.values(), key=lambda m: (FAMILIES.index(m.family), place.get(m.function.__module__, len(place)))
+    )
+    return {m.name: m for m in listed}
 
 
 def list_methods(explains: Literal["tokens", "examples"] | None = None) -> list[Method]:
