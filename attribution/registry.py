@@ -22,7 +22,7 @@ from attribution.workspace import Workspace
 
 Family = Literal["saliency", "similarity", "tracin", "influence", "pairing"]
 FAMILIES = ("saliency", "similarity", "tracin", "influence", "pairing")
-FILES = ("saliency", "similarity", "lexical", "gradients", "embeddings", "pairing")
+FILES = ("saliency", "similarity", "encoder", "lexical", "gradients", "embeddings", "pairing")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ DESCRIBED = {
     *("parameters", "words", "needs", "weakness"),
 }
 # Float32 in the index, and three digits where it is half precision.
-BATCHING = {"features": 1e-4, "word_gradients": 2e-3}
+BATCHING = {"features": 1e-4, "word_gradients": 2e-3, "sentence_embeddings": 1e-4}
 
 
 def named(method: Method) -> str:

@@ -20,6 +20,21 @@ def _features(query: Query, progress: Progress) -> tuple[np.ndarray, np.ndarray]
     return hidden[0].float().cpu().numpy(), train
 
 
+def minus_squared_distances(test: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """−‖test − train_i‖² of vectors (width,) and (train, width): (train,)."""
+    return -np.square(train - test).sum(axis=1)
+
+
+def cosines(test: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """cos(test, train_i): (train,); 0 where a vector vanishes."""
+    return train @ test / np.maximum(np.linalg.norm(train, axis=1) * np.linalg.norm(test), 1e-12)
+
+
+def dots(test: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """⟨test, train_i⟩: (train,)."""
+    return train @ test
+
+
 def _similar(scores: np.ndarray) -> Scored:
     return Scored(scores=scores.astype(np.float64), scorer="head", exact=True, quantity="similarity")
 
@@ -38,7 +53,7 @@ def _similar(scores: np.ndarray) -> Scored:
 def nn_euc(query: Query, progress: Progress) -> Scored:
     """−‖f′ − f_i‖² (Pezeshkpour et al. 2021 §2); at most 0, higher = nearer."""
     test, train = _features(query, progress)
-    return _similar(-np.square(train - test).sum(axis=1))
+    return _similar(minus_squared_distances(test, train))
 
 
 @example_method(
@@ -55,7 +70,7 @@ def nn_euc(query: Query, progress: Progress) -> Scored:
 def nn_cos(query: Query, progress: Progress) -> Scored:
     """cos(f′, f_i) (Pezeshkpour et al. 2021 §2); higher = more alike."""
     test, train = _features(query, progress)
-    return _similar(train @ test / np.maximum(np.linalg.norm(train, axis=1) * np.linalg.norm(test), 1e-12))
+    return _similar(cosines(test, train))
 
 
 @example_method(
@@ -72,7 +87,7 @@ def nn_cos(query: Query, progress: Progress) -> Scored:
 def nn_dot(query: Query, progress: Progress) -> Scored:
     """⟨f′, f_i⟩ (Pezeshkpour et al. 2021 §2); higher = more alike."""
     test, train = _features(query, progress)
-    return _similar(train @ test)
+    return _similar(dots(test, train))
 
 
 @example_method(
