@@ -20,9 +20,9 @@ from attribution.query import Query, make_query
 from attribution.results import Scored, ScoreTable, TokenScores
 from attribution.workspace import Workspace
 
-Family = Literal["saliency", "similarity", "tracin", "influence", "pairing"]
-FAMILIES = ("saliency", "similarity", "tracin", "influence", "pairing")
-FILES = ("saliency", "similarity", "encoder", "lexical", "gradients", "embeddings", "pairing")
+Family = Literal["saliency", "similarity", "representer", "tracin", "influence", "pairing"]
+FAMILIES = ("saliency", "similarity", "representer", "tracin", "influence", "pairing")
+FILES = ("saliency", "similarity", "encoder", "lexical", "representer", "gradients", "embeddings", "pairing")
 
 
 @dataclass(frozen=True, kw_only=True)
