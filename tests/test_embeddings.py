@@ -14,6 +14,7 @@ from tests.oracles import assert_close, learning_rates, query_gradient, training
 TABLE = ("bert.embeddings.word_embeddings.weight",)
 # fp16 with a scale a position keeps about 3 digits.
 HALF = 2e-3
+FAMILY = ("tracin_we", "tracin_we_topk", "tracin_we_nocommon", "tracin_common", "tracin_tfidf")
 
 
 @pytest.fixture(params=["workspace", "pairs", "moving"])
@@ -21,8 +22,8 @@ def space(request: pytest.FixtureRequest) -> Workspace:
     return request.getfixturevalue(request.param)
 
 
-def ask(space: Workspace, test: int = 3, **parameters: Any) -> ScoreTable:
-    return attribute(space, "tracin_we", test=test, label=space.labels[1], **parameters)
+def ask(space: Workspace, test: int = 3, method: str = "tracin_we", **parameters: Any) -> ScoreTable:
+    return attribute(space, method, test=test, label=space.labels[1], **parameters)
 
 
 def dense_terms(space: Workspace, states: list[int], *, rates: bool = True, test: int = 3) -> np.ndarray:
@@ -69,9 +70,10 @@ def test_a_words_part_is_its_row_of_the_product(space: Workspace) -> None:
     assert_close(found, expected, relative=HALF, what="parts of words")
 
 
-def test_words_sum_exactly_to_the_score(space: Workspace) -> None:
+@pytest.mark.parametrize("method", FAMILY)
+def test_words_sum_exactly_to_the_score(space: Workspace, method: str) -> None:
     """Σ over the words of a training example, special tokens included, is its score to the last digits."""
-    table = ask(space)
+    table = ask(space, method=method, **({"k": 3} if method == "tracin_we_topk" else {}))
     ids = space.train.index.tolist()
     sums = np.array([sum(word.score for word in words) for words in table.words_of(ids)])
     assert_close(sums, table.scores, relative=1e-12, what="sums of words")
