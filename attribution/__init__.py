@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from attribution.errors import UserError
 
 if TYPE_CHECKING:
+    from attribution.creation import create_workspace
     from attribution.registry import attribute, list_methods
-    from attribution.workspace import create_workspace, open_workspace
+    from attribution.workspace import open_workspace
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "__version__", "attribute", "create_workspace", "list_methods", "open_workspace"]
@@ -19,7 +20,7 @@ __all__ = ["UserError", "__version__", "attribute", "create_workspace", "list_me
 _HOMES = {
     "attribute": "attribution.registry",
     "list_methods": "attribution.registry",
-    "create_workspace": "attribution.workspace",
+    "create_workspace": "attribution.creation",
     "open_workspace": "attribution.workspace",
 }
 

@@ -103,12 +103,26 @@ def new(
     text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
     pair_columns: Annotated[str, typer.Option(help="Two columns, as premise,hypothesis, for pairs of texts.")] = "",
     label_column: Annotated[str, typer.Option(help="Column of the label.")] = "label",
+    checkpoints: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR…", help="Folders a Trainer saved, for TracIn; the last is explained."),
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    learning_rates: Annotated[
+        str, typer.Option(metavar="A,B,…", help="One a checkpoint by rising step, where trainer_state.json has none.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a workspace of that name.")] = False,
 ) -> None:
     """Make a workspace from a model and two data files."""
+    from attribution.creation import create_workspace
     from attribution.data import Columns
-    from attribution.workspace import create_workspace
 
+    # A shell turns checkpoint-* into several arguments, of which the option takes the first.
+    folders = [*(checkpoints or []), *(more or [])]
+    if more and not checkpoints:
+        raise UserError(f"new takes one WORKSPACE, not '{more[0]}' too. See influscope new --help.")
+    if learning_rates and not folders:
+        raise UserError("--learning-rates are those of --checkpoints, and none is given.")
     text, pair = text_column, None
     if pair_columns:
         if pair_columns.count(",") != 1:
@@ -121,11 +135,15 @@ def new(
         test=test,
         columns=Columns(text=text, text_pair=pair, label=label_column),
         force=force,
+        checkpoints=folders,
+        learning_rates=_numbers("--learning-rates", learning_rates) if learning_rates else None,
     )
     for notice in notices:
         print(notice, file=sys.stderr)
     settings = made.settings
     print(f"{workspace}: {settings.n_train} train, {settings.n_test} test, labels {', '.join(settings.labels)}")
+    for state in made.checkpoints:
+        print(f"step {state.step}  learning rate {state.learning_rate:.3g}")
     if not settings.has_head:
         print(f"The model has no classification head yet: influscope train {workspace}", file=sys.stderr)
 
@@ -234,6 +252,13 @@ def methods(form: Annotated[str, typer.Option("--format", help="table or json.")
         return
     for method in list_methods():
         print(f"{method.name:<22}{method.family:<12}{method.explains:<10}{method.paper}")
+
+
+def _numbers(option: str, given: str) -> list[float]:
+    try:
+        return [float(part) for part in given.split(",")]
+    except ValueError as error:
+        raise UserError(f"{option} takes numbers with commas between, not '{given}'.") from error
 
 
 def _settings(given: list[str]) -> dict[str, Any]:

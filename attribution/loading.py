@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from attribution.errors import UserError, unknown
 from attribution.model import Classifier, pick_device, text_files
@@ -46,18 +47,23 @@ def find_model(reference: str) -> Path:
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that is no model, that holds pickled weights only, or that lacks its tokenizer."""
+    check_weights(folder)
+    if not any(name in text_files(folder) for name in TOKENIZER_FILES):
+        raise UserError(
+            f"{folder} has no tokenizer (looked for {', '.join(TOKENIZER_FILES)}): save the tokenizer beside the model."
+        )
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a folder that is no model, or that holds pickled weights only; it may lack a tokenizer."""
     files = text_files(folder)
     if "config.json" not in files:
         raise UserError(f"{folder} is not a model folder: it has no config.json (files: {', '.join(files) or 'none'}).")
-    _label_names(folder)
+    label_names(folder)
     if not any(name.endswith(".safetensors") for name in files):
         pickles = [name for name in files if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
         found = f"only pickled ones ({', '.join(pickles)}), which are never read" if pickles else "none"
         raise UserError(f"{folder} needs weights in safetensors; it has {found}. Save it again with save_pretrained().")
-    if not any(name in files for name in TOKENIZER_FILES):
-        raise UserError(
-            f"{folder} has no tokenizer (looked for {', '.join(TOKENIZER_FILES)}): save the tokenizer beside the model."
-        )
 
 
 def _download(name: str) -> Path:
@@ -94,10 +100,24 @@ def model_digest(folder: Path) -> str:
 def own_labels(folder: Path) -> list[str] | None:
     """The labels of the classification head that the folder's weights hold, or None for an encoder without one."""
     _, missing = _load(folder, {})
-    return None if missing else _label_names(folder)
+    return None if missing else label_names(folder)
 
 
-def _label_names(folder: Path) -> list[str]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The parameters of a classifier's folder as float32 on the CPU; UserError where it holds no trained head."""
+    model, missing = _load(folder, {})
+    if missing:
+        raise UserError(f"{folder} holds no classification head ({', '.join(sorted(missing))}).")
+    return dict(model.named_parameters())
+
+
+def model_type(folder: Path) -> str:
+    """The architecture that config.json names, such as bert."""
+    check_weights(folder)
+    return str(json.loads((folder / "config.json").read_text(encoding="utf8")).get("model_type"))
+
+
+def label_names(folder: Path) -> list[str]:
     """The names that config.json gives the outputs, in their order; UserError where it is damaged."""
     try:
         names = json.loads((folder / "config.json").read_text(encoding="utf8")).get("id2label")

@@ -1,7 +1,5 @@
 """A workspace: one folder with a classifier, its training data, its test data and all that was computed from them."""
 
-import os
-import shutil
 import tomllib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -24,22 +22,21 @@ from attribution.checkpoints import (
     checkpoints_digest,
     read_checkpoint,
 )
-from attribution.data import Columns, Table, data_digest, describe_unusable, read_table
+from attribution.data import data_digest
 from attribution.errors import UserError
-from attribution.loading import copy_model, find_model, load_classifier, model_digest, own_labels
+from attribution.loading import find_model, load_classifier, model_digest
 from attribution.model import Classifier
 from attribution.sources import read_source
 from attribution.storage import atomic_path, digest_json, is_writable, write_atomically
 
 FORMAT = 1
 SETTINGS = "workspace.toml"
-DEFAULT_COLUMNS = Columns()
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What workspace.toml says; written once by `create_workspace`, and again by training."""
+    """What workspace.toml says; written once when the workspace is made, and again by training."""
 
     format: int
     name: str
@@ -125,7 +122,7 @@ class Workspace:
         else:
             paths = (self.storage / "train.parquet", self.storage / "test.parquet")
             if not all(path.exists() for path in paths):
-                _write_tables(read_source(self.settings.source), paths)
+                write_tables(read_source(self.settings.source), paths)
         tables = (_read_parquet(paths[0]), _read_parquet(paths[1]))
         for path, table, digest in zip(paths, tables, wanted, strict=True):
             if data_digest(table) != digest:
@@ -268,118 +265,13 @@ def open_workspace(directory: str | Path, *, device: str = "auto") -> Workspace:
     return Workspace(directory, settings, device=device)
 
 
-def create_workspace(
-    directory: str | Path,
-    *,
-    model: str | Path,
-    train: str | Path,
-    test: str | Path,
-    columns: Columns = DEFAULT_COLUMNS,
-    max_length: int = 0,
-    force: bool = False,
-) -> tuple[Workspace, list[str]]:
-    """Make a workspace from a model and two data files; also returns notices about rows that cannot be used.
-
-    The model is copied (safetensors, configuration, tokenizer), the data is kept as parquet. Everything is written to
-    a sibling folder first and renamed, so a failure leaves nothing behind. An existing folder is only replaced with
-    `force`, and only where it is a workspace or empty. Raises UserError for every mistake in the input.
-    """
-    directory = Path(directory)
-    _check_target(directory, force)
-    folder = find_model(str(model))
-    tables = [read_table(train, columns), read_table(test, columns)]
-    labels, has_head, frames = _fit_labels(folder, tables)
-    load_classifier(folder, labels, device="cpu")  # refuses here what could not be explained later
-    reference = str(model) if str(model).startswith("package:") else "model"
-    settings = Settings(
-        format=FORMAT,
-        name=directory.resolve().name,
-        task="pair" if columns.text_pair else "single",
-        labels=labels,
-        has_head=has_head,
-        model=reference,
-        model_digest=model_digest(folder),
-        source="files",
-        train_digest=data_digest(frames[0]),
-        test_digest=data_digest(frames[1]),
-        n_train=len(frames[0]),
-        n_test=len(frames[1]),
-        max_length=max_length,
-        columns={k: v for k, v in asdict(columns).items() if v},
-    )
-    fresh = directory.parent / f".{directory.name}.{os.getpid()}"
-    old = fresh.with_name(f"{fresh.name}.old")
-    try:
-        fresh.mkdir(parents=True)
-        if reference == "model":
-            copy_model(folder, fresh / "model")
-        _write_tables((frames[0], frames[1]), (fresh / "train.parquet", fresh / "test.parquet"))
-        write_settings(fresh, settings)
-        if directory.exists():
-            directory.rename(old)
-        fresh.rename(directory)
-    except OSError as error:
-        raise UserError(f"The workspace '{directory}' cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if directory.exists():
-            shutil.rmtree(old, ignore_errors=True)
-    return open_workspace(directory), [describe_unusable(table) for table in tables if table.unusable]
-
-
 def write_settings(directory: Path, settings: Settings) -> None:
     """Write workspace.toml atomically."""
     write_atomically(directory / SETTINGS, tomli_w.dumps(asdict(settings)).encode())
 
 
-def _check_target(directory: Path, force: bool) -> None:
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise UserError(f"'{directory}' exists and is a file: choose another name for the workspace.")
-    is_workspace = (directory / SETTINGS).exists()
-    if any(directory.iterdir()) and not is_workspace:
-        raise UserError(f"'{directory}' exists and is not a workspace: choose another name; it is left as it is.")
-    if is_workspace and not force:
-        raise UserError(f"The workspace '{directory}' exists: choose another name, or replace it with --force.")
-
-
-def _fit_labels(folder: Path, tables: list[Table]) -> tuple[list[str], bool, list[pd.DataFrame]]:
-    """The model's labels and the two tables with their labels in the model's words."""
-    present = sorted({label for table in tables for label in table.frame["label"]}, key=_label_order)
-    trained = sorted(set(tables[0].frame["label"]))
-    if len(trained) < 2:
-        raise UserError(
-            f"{tables[0].source} has one label only ('{trained[0]}'): a classifier needs at least two labels."
-        )
-    own = own_labels(folder)
-    if own is None:
-        unseen = next((label for label in present if label not in trained), None)
-        if unseen is not None:
-            raise UserError(
-                f"Label '{unseen}' of {tables[1].source} is in none of the training examples, "
-                f"whose labels are {', '.join(sorted(trained, key=_label_order))}."
-            )
-        return present, False, [table.frame for table in tables]
-    if set(present) <= set(own):
-        return own, True, [table.frame for table in tables]
-    numbers = {str(i): label for i, label in enumerate(own)}
-    if set(present) <= set(numbers):
-        frames = [table.frame.assign(label=table.frame["label"].map(lambda label: numbers[label])) for table in tables]
-        return own, True, frames
-    strange = next(label for label in present if label not in own)
-    where = next(table.source for table in tables if strange in set(table.frame["label"]))
-    raise UserError(
-        f"Label '{strange}' of {where} is unknown to the model, whose labels are {', '.join(own)} "
-        f"(or their numbers 0 to {len(own) - 1})."
-    )
-
-
-def _label_order(label: str) -> tuple[int, int, str]:
-    return (0, int(label), "") if label.lstrip("-").isdecimal() else (1, 0, label)
-
-
-def _write_tables(tables: tuple[pd.DataFrame, pd.DataFrame], paths: tuple[Path, Path]) -> None:
+def write_tables(tables: tuple[pd.DataFrame, pd.DataFrame], paths: tuple[Path, Path]) -> None:
+    """Write the training and the test table as parquet, each atomically."""
     for table, path in zip(tables, paths, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as target:

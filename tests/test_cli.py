@@ -18,6 +18,7 @@ import pytest
 from attribution import __version__, cli, list_methods, open_workspace
 from attribution.workspace import Workspace
 from tests.tiny import sentences, tiny_bert, write_tables
+from tests.trainers import RATES, trained, with_log
 
 SCRIPT = Path(sys.executable).with_name("influscope")
 
@@ -98,6 +99,50 @@ def test_rows_that_cannot_be_used_are_said(influscope: Command, tmp_path: Path) 
     done = influscope("new", tmp_path / "w", "--model", tiny_bert(tmp_path / "m"), *tables)
     assert done.status == 0 and done.err.count("1 of 8 rows cannot be used: row 3 (blank text)") == 2
     assert "7 train, 7 test" in done.out
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> list[object]:
+    """`new` for a tiny model and data, without checkpoints."""
+    model, tables = tiny_bert(tmp_path / "model"), write_tables(tmp_path)
+    return ["new", tmp_path / "w", "--model", model, "--train", tables["train"], "--test", tables["test"]]
+
+
+@pytest.mark.parametrize("rates", [{}, {5: 1e-3}, {5: 1e-3, 20: 0.0}])
+def test_a_missing_learning_rate_is_asked_for(
+    rates: dict[int, float], asked: list[object], tmp_path: Path, mistake: Callable[..., str]
+) -> None:
+    """No rate logged since the checkpoint before, or only the 0 at a schedule's end: the option is named."""
+    folders = [with_log(trained(tmp_path / "out", tmp_path / "model", steps), rates) for steps in (10, 20)]
+    said = mistake(*asked, "--checkpoints", folders[0], "--checkpoints", folders[1])
+    assert "--learning-rates" in said and ("checkpoint-20" in said) == bool(rates)
+    assert not (tmp_path / "w").exists()
+
+
+def test_checkpoints_of_a_trainer(
+    asked: list[object], tmp_path: Path, influscope: Command, mistake: Callable[..., str]
+) -> None:
+    """--checkpoints takes what the shell makes of checkpoint-*; without trainer_state.json the rates are given."""
+    folders = [with_log(trained(tmp_path / "out", tmp_path / "model", steps), RATES) for steps in (20, 30, 10)]
+    made = influscope(*asked, "--checkpoints", *folders)
+    assert made.status == 0
+    lines = [f"step {step}  learning rate {rate}" for step, rate in ((10, "0.0035"), (20, "0.0015"), (30, "0.0005"))]
+    assert made.out.splitlines()[1:] == lines
+    shown = answer(influscope("explain", tmp_path / "w", "--test", 0, "--method", "tracin_last", "--format", "json"))
+    assert len(shown["proponents"]) == 10
+    for folder in folders:
+        (folder / "trainer_state.json").unlink()
+    given = influscope(*asked, "--force", "--checkpoints", *folders, "--learning-rates", "1e-3,2e-3,4e-3")
+    assert given.status == 0 and given.out.splitlines()[1] == "step 10  learning rate 0.001"
+    assert "--learning-rates" in mistake(*asked, "--force", "--checkpoints", *folders)
+    assert "one value for each of the 3" in mistake(
+        *asked, "--force", "--checkpoints", *folders, "--learning-rates", "1e-3"
+    )
+    for wrong in ("1e-3,2e-3,many", "1e-3,2e-3,0", "1e-3,2e-3,nan", "1e-3,2e-3,-1"):
+        assert "--learning-rates" in mistake(*asked, "--force", "--checkpoints", *folders, "--learning-rates", wrong)
+    assert "--checkpoints" in mistake(*asked, "--force", "--learning-rates", "1e-3")
+    assert "one WORKSPACE" in mistake(*asked, "--force", tmp_path / "second")
+    assert [s.learning_rate for s in open_workspace(tmp_path / "w").checkpoints] == [1e-3, 2e-3, 4e-3]
 
 
 def test_pairs_and_other_columns(influscope: Command, mistake: Callable[..., str], tmp_path: Path) -> None:

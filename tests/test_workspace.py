@@ -205,7 +205,7 @@ def test_an_existing_folder_is_never_lost(model: Path, tmp_path: Path) -> None:
     assert make("made", force=True).settings.n_train == 2
 
 
-@pytest.mark.parametrize("failing", ["attribution.workspace._write_tables", "attribution.workspace.copy_model"])
+@pytest.mark.parametrize("failing", ["attribution.creation.write_tables", "attribution.creation.copy_model"])
 def test_a_failure_half_way_leaves_everything_as_it_was(
     failing: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
