@@ -107,7 +107,7 @@ def new(
         list[Path] | None,
         typer.Option(metavar="DIR…", help="Folders a Trainer saved, for TracIn; the last is explained."),
     ] = None,
-    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True, metavar="DIR")] = None,
     learning_rates: Annotated[
         str, typer.Option(metavar="A,B,…", help="One a checkpoint by rising step, where trainer_state.json has none.")
     ] = "",
