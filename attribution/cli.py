@@ -180,22 +180,39 @@ def train(
 @app.command()
 def index(
     workspace: WorkspaceArgument,
-    scope: Annotated[str, typer.Option(help="head, embeddings, or both.")] = "both",
-    checkpoints: Annotated[str, typer.Option(help="all (TracIn sums over them) or final.")] = "all",
+    scope: Annotated[str, typer.Option(help="head, last:K, embeddings, all, or a pattern of parameter names.")] = "",
+    method: Annotated[str, typer.Option(help="Instead of a scope: what this method reads.")] = "",
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Its parameters.")] = None,
+    checkpoints: Annotated[str, typer.Option(help="all (TracIn sums over them) or final.")] = "final",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32, for gradients above the head.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the shards.")] = 1,
     device: Device = "auto",
 ) -> None:
-    """Compute what the methods keep of the training set, so that the first question is answered at once."""
-    from attribution.index import build, parts
+    """Compute what the methods keep of the training set, so that the first question is answered at once.
+
+    Without a scope or a method: what the dashboard's first answers read.
+    """
+    from attribution import building
+    from attribution.index import build
+    from attribution.registry import required_parts, standard_parts
     from attribution.workspace import open_workspace
 
-    kinds = {"head": ["features"], "embeddings": ["word_gradients"], "both": ["features", "word_gradients"]}
-    if scope not in kinds:
-        raise unknown("scope", scope, kinds)
-    if checkpoints not in ("all", "final"):
-        raise unknown("checkpoints", checkpoints, ("all", "final"))
+    if scope and method:
+        raise UserError("Give --scope or --method, not both.")
+    for name, value, known in (
+        ("checkpoints", checkpoints, ("all", "final")),
+        ("precision", precision, ("auto", "bf16", "fp32")),
+    ):
+        if value not in known:
+            raise unknown(name, value, known)
     opened = open_workspace(workspace, device=device)
-    for kind in kinds[scope]:
-        build(opened, parts(opened, kind, checkpoints), Reporter())
+    if scope:
+        wanted = building.parts_of_scope(opened, scope, checkpoints, precision)
+    else:
+        wanted = required_parts(opened, method, _settings(settings or [])) if method else standard_parts(opened)
+    if workers > 1:
+        building.build_shards(opened, wanted, workers, Reporter())
+    build(opened, wanted, Reporter())
 
 
 @app.command()
@@ -207,6 +224,7 @@ def explain(
     method: Annotated[str, typer.Option(help="See influscope methods.")] = "relatif",
     token: Annotated[int | None, typer.Option(help="Index of the clicked token.")] = None,
     label: Annotated[str, typer.Option(help="predicted, true, or a label.")] = "predicted",
+    against: Annotated[str | None, typer.Option(help="Explain the margin over this label.")] = None,
     top: Annotated[int, typer.Option(min=0, help="Rows a side; 0: every training example.")] = 10,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
@@ -224,7 +242,13 @@ def explain(
         raise unknown("format", form, writers)
     get_method(method)
     query = make_query(
-        open_workspace(workspace, device=device), test=test, text=text, text_pair=text_pair, label=label, token=token
+        open_workspace(workspace, device=device),
+        test=test,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        against=against,
+        token=token,
     )
     for segment, cut in enumerate(query.example.cut):
         if cut is not None:

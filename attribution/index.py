@@ -1,18 +1,19 @@
 """The index: what is kept of the training set, computed once per saved state of the model.
 
-Two kinds. `features`: penultimate features and logits, which the head scorer and the neighbours read.
-`word_gradients`: the gradient of every training loss over the word embedding of every position, sorted by vocabulary
-row, so that a question touches only the rows of the words it shares with the training set.
+Kinds made here: `features`, the penultimate features and logits, which the head scorer and the neighbours read;
+`word_gradients`, the gradient of every training loss over the word embedding of every position, sorted by vocabulary
+row, so that a question touches only the rows of the words it shares with the training set. Other files add kinds to
+`BUILDERS`.
 
 A part is written whole and atomically under a key of everything that changes it, with checksums beside it; building
-again after an interruption makes only the missing parts.
+again after an interruption makes only what is missing.
 """
 
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,29 +35,37 @@ def silent(done: int, total: int, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One kind of index for one saved state of the model (`checkpoint`: its place in `workspace.checkpoints`)."""
+    """One kind of index for one saved state of the model (`checkpoint`: its place in `workspace.checkpoints`).
+
+    `options` is what else changes the content, such as the scope of parameters.
+    """
 
     kind: str
     checkpoint: int
+    options: tuple[tuple[str, str], ...] = ()
+
+    def option(self, name: str) -> str:
+        return dict(self.options)[name]
 
     def folder(self, workspace: Workspace) -> Path:
-        key = digest_json({"version": VERSION, "kind": self.kind, "state": self.checkpoint, "of": workspace.digest})
-        return workspace.storage / "index" / key[:16]
+        key = {"version": VERSION, "kind": self.kind, "state": self.checkpoint, "of": workspace.digest}
+        key |= {"options": dict(self.options)} if self.options else {}
+        return workspace.storage / "index" / digest_json(key)[:16]
 
     def is_built(self, workspace: Workspace) -> bool:
         return (self.folder(workspace) / "manifest.json").exists()
 
 
-def parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> list[Part]:
+def parts(workspace: Workspace, kind: str, checkpoints: str = "final", **options: str) -> list[Part]:
     """The parts of a kind for the "final" state or for "all" saved states."""
     last = max(0, len(workspace.checkpoints) - 1)
     states = [last] if checkpoints == "final" else list(range(last + 1))
-    return [Part(kind=kind, checkpoint=state) for state in states]
+    return [Part(kind=kind, checkpoint=state, options=tuple(sorted(options.items()))) for state in states]
 
 
 def load(workspace: Workspace, part: Part, progress: Progress = silent) -> dict[str, np.ndarray]:
     """The arrays of a part, memory-mapped; built first where missing, rebuilt where a checksum fails."""
-    return workspace.memo((part.kind, part.checkpoint), lambda: _open(workspace, part, progress))
+    return workspace.memo(part, lambda: _open(workspace, part, progress))
 
 
 def build(workspace: Workspace, wanted: list[Part], progress: Progress = silent) -> None:
@@ -72,21 +81,28 @@ def build(workspace: Workspace, wanted: list[Part], progress: Progress = silent)
 
 def _open(workspace: Workspace, part: Part, progress: Progress) -> dict[str, np.ndarray]:
     folder = part.folder(workspace)
-    if part.is_built(workspace) and not _is_sound(folder):
-        shutil.rmtree(folder)
+    if part.is_built(workspace) and not is_sound(folder, "manifest.json"):
         progress(0, 1, f"the stored {part.kind} were damaged and are made again")
+        (folder / "manifest.json").unlink()
+        shutil.rmtree(unfinished(folder), ignore_errors=True)
+        folder.rename(unfinished(folder))  # where a builder finds what of it is still sound
     build(workspace, [part], progress)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf8"))
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in manifest["arrays"]}
 
 
-def _is_sound(folder: Path) -> bool:
-    """Whether every array of a part has the checksum it was written with."""
+def is_sound(folder: Path, listing: str) -> bool:
+    """Whether every array that a JSON listing in the folder names has the checksum it was written with."""
     try:
-        sums = json.loads((folder / "manifest.json").read_text(encoding="utf8"))["arrays"]
+        sums = json.loads((folder / listing).read_text(encoding="utf8"))["arrays"]
         return bool(sums) and all(_checksum(folder / f"{name}.npy") == value for name, value in sums.items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
+
+
+def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The checksum of each named array of a folder."""
+    return {name: _checksum(folder / f"{name}.npy") for name in names}
 
 
 def _checksum(path: Path) -> str:
@@ -94,21 +110,27 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
+def unfinished(folder: Path) -> Path:
+    """Where a part is built before it is whole."""
+    return folder.with_name(f"{folder.name}.new")
+
+
 def _build(workspace: Workspace, part: Part, progress: Progress) -> None:
+    """Build into a folder beside the final one; a builder that works in shards finds its finished ones there."""
     folder = part.folder(workspace)
-    fresh = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh = unfinished(folder)
+    fresh.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     try:
-        names = BUILDERS[part.kind](workspace, part.checkpoint, fresh, progress)
+        names = BUILDERS[part.kind](workspace, part, fresh, progress)
         manifest = {
             "kind": part.kind,
             "state": part.checkpoint,
+            **dict(part.options),
             "workspace": workspace.digest,
             "n_train": len(workspace.train),
             "seconds": round(time.perf_counter() - began, 2),
-            "arrays": {name: _checksum(fresh / f"{name}.npy") for name in names},
+            "arrays": checksums(fresh, names),
         }
         write_atomically(fresh / "manifest.json", json.dumps(manifest, indent=2).encode())
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,10 +138,12 @@ def _build(workspace: Workspace, part: Part, progress: Progress) -> None:
     except OSError as error:
         raise UserError(f"The index cannot be written to {folder.parent}: {error}.") from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        if not any(fresh.glob("shard-*.json")):
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _build_features(workspace: Workspace, state: int, folder: Path, progress: Progress) -> tuple[str, ...]:
+def _build_features(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:
+    state = part.checkpoint
     classifier, n = workspace.classifier, len(workspace.train)
     what = f"reading the training set (state {state + 1} of {max(1, len(workspace.checkpoints))})"
     features, logits = classifier.collect(
@@ -132,8 +156,9 @@ def _build_features(workspace: Workspace, state: int, folder: Path, progress: Pr
     return "features", "logits"
 
 
-def _build_word_gradients(workspace: Workspace, state: int, folder: Path, progress: Progress) -> tuple[str, ...]:
+def _build_word_gradients(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:
     """Per position: ∇_e ℓ_i as fp16 in units of its largest entry (`scale`), at its place in vocabulary order."""
+    state = part.checkpoint
     classifier, weights = workspace.classifier, workspace.weights(state)
     encoded = classifier.tokenize(*workspace.texts("train"))
     ids, first, place = _vocabulary_order(encoded["input_ids"])
@@ -180,7 +205,7 @@ def _vocabulary_order(input_ids: list[list[int]]) -> tuple[np.ndarray, np.ndarra
     return flat[order], first, place
 
 
-BUILDERS: dict[str, Callable[[Workspace, int, Path, Progress], tuple[str, ...]]] = {
+BUILDERS: dict[str, Callable[[Workspace, Part, Path, Progress], tuple[str, ...]]] = {
     "features": _build_features,
     "word_gradients": _build_word_gradients,
 }

@@ -87,6 +87,22 @@ class Classifier:
             self.run(inputs, embeds=2 * embeds)
         return torch.allclose(entering[0], entering[1], rtol=1e-3, atol=1e-4)
 
+    @cached_property
+    def shared_layers(self) -> frozenset[str]:
+        """The linear layers that do not run once an example, as those of DeBERTa's relative positions.
+
+        Their gradient is not a sum over the tokens of one example, so it cannot be told apart by example.
+        """
+        calls: dict[str, list[int]] = {}
+        with self.lock, ExitStack() as stack, torch.no_grad():
+            for name, module in self.model.named_modules():
+                if isinstance(module, nn.Linear):
+                    note = calls.setdefault(name, []).append
+                    hook = _hook(module.register_forward_hook, lambda _, __, out, note=note: note(len(out)))
+                    stack.enter_context(hook)
+            self.run(self.pad(self.tokenize(["a", "a a", "a"]), range(3)))
+        return frozenset(name for name, sizes in calls.items() if sizes != [3])
+
     @property
     def device(self) -> torch.device:
         return self.anatomy.head.weight.device
@@ -95,6 +111,12 @@ class Classifier:
     def unknown_id(self) -> int:
         """The token id that stands for an erased word: [UNK], else the mask, else the padding."""
         ids = (self.tokenizer.unk_token_id, self.tokenizer.mask_token_id, self.tokenizer.pad_token_id)
+        return next(int(i) for i in ids if i is not None)
+
+    @property
+    def erased_id(self) -> int:
+        """The token id that stands for an erased token of a span: the mask, else [UNK], else the padding."""
+        ids = (self.tokenizer.mask_token_id, self.tokenizer.unk_token_id, self.tokenizer.pad_token_id)
         return next(int(i) for i in ids if i is not None)
 
     def tokenize(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Any:
@@ -228,14 +250,17 @@ class Suffix:
     classifier: Classifier
     first: nn.Module
 
-    def logits(self, inputs: Inputs, hidden: Tensor) -> Tensor:
-        """Logits from the hidden states that enter the first kept block; plain autograd on the module's parameters."""
+    def logits(self, inputs: Inputs, hidden: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Logits from the hidden states that enter the first kept block; `weights` stand in for named parameters.
+
+        Without them, plain autograd on the module's own parameters.
+        """
 
         def feed(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
         with _hook(self.first.register_forward_pre_hook, feed, with_kwargs=True):
-            return self.classifier.model(**inputs).logits
+            return functional_call(self.classifier.model, dict(weights or {}), args=(), kwargs=inputs).logits
 
 
 @contextmanager

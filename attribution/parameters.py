@@ -28,6 +28,14 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Name:
+    """A name that is checked where it is used; `choices` are the usual ones."""
+
+    choices: tuple[str, ...]
+    help: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flag:
     """true or false."""
 
@@ -41,7 +49,7 @@ class Parameter:
     name: str
     type: type
     default: Any
-    spec: Range | Choice | Flag
+    spec: Range | Choice | Name | Flag
 
     def describe(self) -> dict[str, Any]:
         """The entry of `influscope methods --format json`."""
@@ -49,7 +57,7 @@ class Parameter:
         match self.spec:
             case Range(low=low, high=high):
                 return {**described, "low": low, "high": high}
-            case Choice(choices=choices):
+            case Choice(choices=choices) | Name(choices=choices):
                 return {**described, "choices": list(choices)}
             case Flag():
                 return {**described, "choices": [True, False]}
@@ -61,6 +69,8 @@ class Parameter:
                 if value not in choices:
                     raise unknown(f"value for {self.name}", value, choices)
                 return value
+            case Name():
+                return str(value)
             case Flag():
                 if str(value).lower() not in ("true", "false"):
                     raise unknown(f"value for {self.name}", value, ("true", "false"))

@@ -6,6 +6,7 @@ score(i) = −∇F · P · ∇ℓ_i can be formed for any of them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,10 +21,40 @@ class LogProbability:
     """log p(label | x): natural logarithm, at most 0."""
 
     label: int
+    name: ClassVar[str] = "log_probability"
 
     def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
         logits, _ = classifier.run(example.inputs, weights=weights)
         return logits.float().log_softmax(dim=-1)[0, self.label]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """The logit of a label minus that of another: the log of their odds."""
+
+    label: int
+    against: int
+    name: ClassVar[str] = "margin"
+
+    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
+        logits = classifier.run(example.inputs, weights=weights)[0].float()[0]
+        return logits[self.label] - logits[self.against]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """log p(label | x) minus log p(label | x with the tokens of a span erased) (Huang et al. 2021 §3.1)."""
+
+    label: int
+    tokens: tuple[int, ...]
+    name: ClassVar[str] = "importance"
+
+    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
+        ids = example.inputs["input_ids"].repeat(2, 1)
+        ids[1, list(self.tokens)] = classifier.erased_id
+        inputs = {n: v.expand(2, *v.shape[1:]) for n, v in example.inputs.items()} | {"input_ids": ids}
+        whole, erased = classifier.run(inputs, weights=weights)[0].float().log_softmax(dim=-1)[:, self.label]
+        return whole - erased
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +64,14 @@ class Saliency:
     label: int
     tokens: tuple[int, ...]
     kind: str = "gradient_x_input"
+    name: ClassVar[str] = "saliency"
 
     def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
         scores = DIFFERENTIABLE[self.kind](classifier, example, self.label, weights, True)
         return scores[list(self.tokens)].sum()
 
 
-Quantity = LogProbability | Saliency
+Quantity = LogProbability | Margin | Importance | Saliency
 
 
 def gradient_x_input(

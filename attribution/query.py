@@ -7,13 +7,17 @@ import torch
 
 from attribution.errors import UserError, unknown
 from attribution.model import Classifier, Example
-from attribution.quantity import LogProbability, Quantity, Saliency
+from attribution.quantity import LogProbability, Margin, Quantity, Saliency
 from attribution.workspace import Workspace, softmax
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One question to a workspace. `label` is the explained label's number; `tokens` are the clicked tokens or ()."""
+    """One question to a workspace.
+
+    `label` is the explained label's number, `against` that of the label it is held against, if any; `tokens` are the
+    clicked tokens or ().
+    """
 
     workspace: Workspace
     example: Example
@@ -22,6 +26,7 @@ class Query:
     tokens: tuple[int, ...]
     test: int | None
     true_label: str | None
+    against: int | None = None
 
     @property
     def classifier(self) -> Classifier:
@@ -39,8 +44,11 @@ class Query:
     def label_name(self) -> str:
         return self.workspace.labels[self.label]
 
-    def log_probability(self) -> LogProbability:
-        return LogProbability(label=self.label)
+    def quantity(self) -> Quantity:
+        """log p of the explained label, or its margin over the label it is held against."""
+        if self.against is None:
+            return LogProbability(label=self.label)
+        return Margin(label=self.label, against=self.against)
 
     def saliency(self, kind: str) -> Quantity:
         """Saliency of the clicked tokens; UserError where none was clicked."""
@@ -59,12 +67,14 @@ def make_query(
     text: str | None = None,
     text_pair: str | None = None,
     label: str = "predicted",
+    against: str | None = None,
     token: int | tuple[int, ...] | None = None,
 ) -> Query:
     """Encode and classify what is asked about: a test example by its id, or a text of one's own.
 
-    `label` is "predicted", "true" (test examples only) or a label's name. `token` is an index into the model's
-    tokens, or several that count as one. Raises UserError for each thing that is not there. Cost: one forward pass.
+    `label` is "predicted", "true" (test examples only) or a label's name; `against` names a second label, over which
+    the margin is explained. `token` is an index into the model's tokens, or several that count as one. Raises UserError
+    for each thing that is not there. Cost: one forward pass.
     """
     if (test is None) == (text is None):
         raise UserError("Give either a test example (its id) or a text, not both and not neither.")
@@ -81,11 +91,16 @@ def make_query(
     for index in tokens:
         if not 0 <= index < len(example.tokens):
             raise UserError(f"No token {index}: this text has tokens 0 to {len(example.tokens) - 1}.")
+    chosen = _label_id(workspace, label, int(logits.argmax()), true_label)
+    other = None if against is None else _label_id(workspace, against, int(logits.argmax()), true_label)
+    if other == chosen:
+        raise UserError(f"The margin of '{workspace.labels[chosen]}' over itself is 0: choose another label.")
     return Query(
         workspace=workspace,
         example=example,
         logits=logits,
-        label=_label_id(workspace, label, int(logits.argmax()), true_label),
+        label=chosen,
+        against=other,
         tokens=tokens,
         test=test,
         true_label=true_label,

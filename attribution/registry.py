@@ -14,10 +14,12 @@ from typing import Any, Literal
 import numpy as np
 
 from attribution.errors import unknown
-from attribution.index import Progress, silent
+from attribution.index import Part, Progress, parts, silent
 from attribution.parameters import Parameter, checked, parameters_of
+from attribution.quantity import Quantity
 from attribution.query import Query, make_query
 from attribution.results import Scored, ScoreTable, TokenScores
+from attribution.scoring import Choices, plan, score
 from attribution.workspace import Workspace
 
 Family = Literal["saliency", "similarity", "representer", "tracin", "influence", "pairing"]
@@ -30,7 +32,8 @@ class Method:
     """A registered method and everything that is said of it.
 
     `signed`: whether zero separates support from opposition. `index`: the kinds of index it reads. `words`: whether it
-    says which words of a training example made the score. `clicked`: whether it explains a clicked token.
+    says which words of a training example made the score. `clicked`: whether it explains a clicked token. `preset`: its
+    choices of the one equation, where it is one.
     """
 
     name: str
@@ -46,8 +49,10 @@ class Method:
     words: bool = False
     clicked: bool = False
     index: tuple[str, ...] = ()
+    preset: Choices | None = None
     needs: tuple[str, ...] = ()
     function: Callable[..., Any]
+    documented: Callable[..., Any]
     parameters: Mapping[str, Parameter]
 
     def describe(self) -> dict[str, Any]:
@@ -71,11 +76,49 @@ def example_method(**label: Any) -> Callable[[Callable[..., Scored]], Callable[.
     return _registrar("examples", label)
 
 
-def _registrar(explains: Literal["tokens", "examples"], label: dict[str, Any]) -> Callable[..., Any]:
+def gradient_method(*, preset: Choices, **label: Any) -> Callable[[Callable[..., Quantity]], Callable[..., Quantity]]:
+    """Register a preset of the equation: (query, *, parameters) -> the explained quantity.
+
+    Parameters that are named as a field of `Choices` are the choices that a user may make otherwise.
+    """
+
+    def register(quantity: Callable[..., Quantity]) -> Callable[..., Quantity]:
+        def run(query: Query, progress: Progress, **values: Any) -> Scored:
+            return score(query, quantity(query, **values), preset.overlaid(values), progress)
+
+        _registrar("examples", {**label, "preset": preset, "words": True}, run)(quantity)
+        return quantity
+
+    return register
+
+
+def required_parts(workspace: Workspace, name: str, parameters: Mapping[str, Any] | None = None) -> list[Part]:
+    """The parts of the index that a method reads with these parameters; UserError where they do not fit."""
+    method = get_method(name)
+    values = checked(name, method.parameters, parameters or {})
+    if method.preset is not None:
+        return plan(workspace, method.preset.overlaid(values)).parts(workspace)
+    states = values.get("checkpoints", "final")
+    return [part for kind in method.index for part in parts(workspace, kind, states)]
+
+
+def standard_parts(workspace: Workspace) -> list[Part]:
+    """What the dashboard's first answers read: the head's features, then what RelatIF reads."""
+    return [*parts(workspace, "features"), *required_parts(workspace, "relatif")]
+
+
+def _registrar(
+    explains: Literal["tokens", "examples"], label: dict[str, Any], run: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
         _METHODS[name] = Method(
-            name=name, explains=explains, function=function, parameters=parameters_of(function), **label
+            name=name,
+            explains=explains,
+            function=run or function,
+            documented=function,
+            parameters=parameters_of(function),
+            **label,
         )
         return function
 
@@ -87,7 +130,7 @@ def methods() -> dict[str, Method]:
     """Every method by name, in the order of families, then of files, whichever file was imported first."""
     place = {import_module(f"attribution.methods.{file}").__name__: number for number, file in enumerate(FILES)}
     listed = sorted(
-        _METHODS.values(), key=lambda m: (FAMILIES.index(m.family), place.get(m.function.__module__, len(place)))
+        _METHODS.values(), key=lambda m: (FAMILIES.index(m.family), place.get(m.documented.__module__, len(place)))
     )
     return {m.name: m for m in listed}
 
@@ -112,6 +155,7 @@ def attribute(
     text: str | None = None,
     text_pair: str | None = None,
     label: str = "predicted",
+    against: str | None = None,
     token: int | tuple[int, ...] | None = None,
     progress: Progress = silent,
     **parameters: Any,
@@ -119,10 +163,10 @@ def attribute(
     """Scores of the training examples (ScoreTable), or of the tokens (TokenScores), for one test example or text.
 
     Positive = proponent: training on the example raised the explained quantity. `label` is "predicted", "true" or a
-    label; `token` the clicked token(s) for saliency_influence. An index that is missing is built first. Raises
-    UserError for an unknown method, parameter, label, test id or token.
+    label; `against` a label over which the margin is explained; `token` the clicked token(s) for saliency_influence. An
+    index that is missing is built first. Raises UserError for an unknown method, parameter, label, test id or token.
     """
-    query = make_query(workspace, test=test, text=text, text_pair=text_pair, label=label, token=token)
+    query = make_query(workspace, test=test, text=text, text_pair=text_pair, label=label, against=against, token=token)
     return run_method(query, method, parameters, progress)
 
 

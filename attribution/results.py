@@ -29,7 +29,8 @@ class WordScore:
 class Scored:
     """What a method returns: scores (train,), how they were made, and a way to ask for the words of some rows.
 
-    `words` takes positions in the training table and returns, for each, a list of word scores.
+    `words` takes positions in the training table and returns, for each, a list of word scores. `exact_rows`: the
+    positions whose scores are exact where not all are. `notes`: what else there is to say, such as convergence.
     """
 
     scores: np.ndarray
@@ -37,6 +38,8 @@ class Scored:
     exact: bool
     quantity: str
     words: Callable[[Sequence[int]], list[list[WordScore]]] | None = None
+    exact_rows: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

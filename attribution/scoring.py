@@ -1,156 +1,247 @@
-"""score(i) = −∇_S F · P · ∇_S ℓ_i for the head as scope S, in closed form; words of a training example by erasure."""
+"""score(i) = −∇_S F · P · ∇_S ℓ_i: the choices of the equation, and which scorer answers them.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+Three scorers answer alike (`attribution.sides`): the head in closed form, the index, and the exact sweep. The top of
+an index's answer is scored again by the sweep.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from attribution.head import HeadHessian, HeadUnits, cosine, head_hessian, head_units
-from attribution.index import Progress, load, parts
-from attribution.model import Example
-from attribution.quantity import LogProbability, Quantity, gradient
+from attribution import iterative
+from attribution.ekfac import Layer, curvature_parts, norms_parts, open_curvature
+from attribution.errors import UserError
+from attribution.factor_index import FactorIndex, factor_parts, open_factors
+from attribution.head import HeadUnits, head_hessian, head_units
+from attribution.index import Part, Progress, load, parts
+from attribution.quantity import Quantity, gradient
 from attribution.query import Query
-from attribution.results import Scored, WordScore
+from attribution.results import Scored
+from attribution.scope import Scope, make_scope
+from attribution.sides import HeadSide, IndexSide, Side, SweepSide, head_norms
+from attribution.words import words_by_erasure
+from attribution.workspace import Workspace
 
-Solver = Literal["identity", "exact"]
-Normalise = Literal["none", "cosine", "relatif"]
+SOLVERS = ("auto", "identity", "exact", "ekfac", "cg", "lissa", "arnoldi")
+NORMALISATIONS = ("none", "cosine", "relatif")
+SCORERS = ("auto", "head", "index", "sweep")
+RERANKED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """The choices of the equation: parameters counted, curvature P, normalisation, and the saved states summed over.
+    """The choices of the equation: scope S, curvature P, normalisation, saved states, and the scorer.
 
     normalise: none; cosine = ⟨v, ψ⟩ / ‖v‖‖ψ‖ with v = P∇F; relatif = ⟨v, ψ⟩ / ‖P^½∇F‖‖P^½ψ‖, the cosine in the
-    metric of the curvature. `rates`: weigh each saved state by its learning rate η_c.
+    metric of the curvature. solver auto: exact for the head, EK-FAC above it. `rates`: weigh each saved state by its
+    learning rate η_c.
     """
 
+    scope: str = "head"
     bias: bool = False
-    solver: Solver = "identity"
-    normalise: Normalise = "none"
-    damping: float = 0.01
-    checkpoints: Literal["final", "all"] = "final"
+    solver: str = "identity"
+    normalise: str = "none"
+    damping: float = 0.1
+    checkpoints: str = "final"
     rates: bool = False
+    scorer: str = "auto"
+    seed: int = 0
+
+    def overlaid(self, values: Mapping[str, Any]) -> "Choices":
+        """These choices with the values that are given for any of them."""
+        names = {field.name for field in fields(self)}
+        return replace(self, **{name: value for name, value in values.items() if name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Side:
-    """The query's side of the product for one saved state: vector v (labels, width), ‖query‖ and η_c."""
+class Plan:
+    """What a workspace makes of choices: the scope's parameters, the solver and the scorer that will answer."""
 
-    state: int
-    vector: np.ndarray
-    norm: float
-    rate: float
+    choices: Choices
+    scope: Scope
+    solver: str
+    scorer: Literal["head", "index", "sweep"]
+
+    def parts(self, workspace: Workspace) -> list[Part]:
+        """The parts of the index that the answer reads."""
+        choices, states = self.choices, self.choices.checkpoints
+        if self.scorer == "head":
+            return parts(workspace, "features", states)
+        wanted = factor_parts(workspace, choices.scope, states) if self.scorer == "index" else []
+        if self.solver == "ekfac":
+            wanted += curvature_parts(workspace, choices.scope, states)
+            if choices.normalise == "relatif" and self.scorer == "index":
+                wanted += norms_parts(workspace, choices.scope, choices.damping, states)
+        return wanted
 
 
-def score_head(query: Query, quantity: Quantity, choices: Choices, progress: Progress) -> Scored:
-    """Scores of every training example for the head as scope. Cost: train × labels × width a saved state."""
-    sides = []
-    total = np.zeros(len(query.workspace.train))
-    for part in parts(query.workspace, "features", choices.checkpoints):
-        load(query.workspace, part, progress)
-        side = _query_side(query, quantity, choices, part.checkpoint)
-        sides.append(side)
-        units = _units(query, part.checkpoint, choices.bias)
-        norms = _norms(query, part.checkpoint, choices)
-        total += side.rate * _scaled(-units.dot(side.vector), norms, side.norm)
+def plan(workspace: Workspace, choices: Choices) -> Plan:
+    """Settle scope, solver and scorer. Raises UserError where the choices do not fit one another or the model."""
+    scope = make_scope(workspace.classifier, choices.scope, bias=choices.bias)
+    head = workspace.classifier.anatomy.head_name
+    is_head = {name.rpartition(".")[0] for name in scope.names} == {head}
+    solver = choices.solver if choices.solver != "auto" else "exact" if is_head else "ekfac"
+    _check(choices, scope, solver, is_head)
+    closed = is_head and solver in ("identity", "exact")
+    indexable = scope.is_linear and not workspace.classifier.shared_layers & set(scope.layers)
+    if choices.scorer == "index" and not indexable:
+        raise UserError(
+            f"scorer=index needs linear layers that run once an example; the scope {choices.scope}"
+            f"{' with biases' if choices.bias else ''} has more: choose scorer=sweep."
+        )
+    if choices.scorer == "auto":
+        found: Any = "head" if closed else "index" if indexable else "sweep"
+    else:
+        found = choices.scorer
+    return Plan(choices=choices, scope=scope, solver=solver, scorer=found)
+
+
+def _check(choices: Choices, scope: Scope, solver: str, is_head: bool) -> None:
+    if solver == "exact" and not is_head:
+        raise UserError(f"solver=exact is for scope=head; for {choices.scope} choose ekfac, cg, lissa or arnoldi.")
+    if choices.scorer == "head" and not (is_head and solver in ("identity", "exact")):
+        raise UserError("scorer=head is for scope=head with solver=identity or exact: choose scorer=auto.")
+    if solver == "exact" and choices.scorer in ("index", "sweep"):
+        raise UserError(f"solver=exact is answered in closed form: choose scorer=head, not {choices.scorer}.")
+    if solver == "ekfac" and not scope.is_linear:
+        raise UserError(
+            "solver=ekfac is for the weights of linear layers: choose bias=false and a scope such as last:2, "
+            "or solver=cg."
+        )
+    if choices.normalise == "relatif" and solver not in ("exact", "ekfac"):
+        raise UserError(f"normalise=relatif needs solver=exact or ekfac, not {solver}: choose cosine or none.")
+    if choices.normalise == "cosine" and not (scope.is_linear or is_head):
+        raise UserError("normalise=cosine is for the weights of linear layers: choose normalise=none.")
+
+
+def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress) -> Scored:
+    """Scores of every training example: closed form, index with its top scored exactly, or sweep."""
+    workspace, planned = query.workspace, plan(query.workspace, choices)
+    last = max(0, len(workspace.checkpoints) - 1)
+    sides, notes, total = [], [], np.zeros(len(workspace.train))
+    for state in range(last + 1) if choices.checkpoints == "all" else [last]:
+        rate = workspace.checkpoints[state].learning_rate if choices.rates and workspace.checkpoints else 1.0
+        side = _side(query, quantity, planned, state, progress, notes)
+        sides.append((rate, side))
+        total += rate * side.train(progress)
+    exact_rows: np.ndarray | None = None
+    if planned.scorer == "index":
+        exact_rows = np.argsort(-total, kind="stable")[:RERANKED]
+        total[exact_rows] = sum(rate * side.exactly(exact_rows) for rate, side in sides)
+
+    def copies(encoded: dict[str, list[list[int]]], labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        return sum((rate * side.copies(encoded, labels, owner) for rate, side in sides), np.zeros(len(labels)))
+
     return Scored(
         scores=total,
-        scorer="head",
-        exact=True,
-        quantity="saliency" if not isinstance(quantity, LogProbability) else "log_probability",
-        words=lambda positions: _words_by_erasure(query, sides, choices, positions),
+        scorer=planned.scorer,
+        exact=planned.scorer != "index",
+        exact_rows=exact_rows,
+        quantity=quantity.name,
+        notes=tuple(notes),
+        words=lambda positions: words_by_erasure(query, copies, positions),
     )
 
 
-def _query_side(query: Query, quantity: Quantity, choices: Choices, state: int) -> _Side:
-    workspace, classifier = query.workspace, query.classifier
-    head = classifier.anatomy.head_name
-    names = (f"{head}.weight",) + ((f"{head}.bias",) if choices.bias else ())
-    found = gradient(classifier, query.example, quantity, names, workspace.weights(state))
+def _side(query: Query, quantity: Quantity, planned: Plan, state: int, progress: Progress, notes: list[str]) -> Side:
+    if planned.scorer == "head":
+        return _head_side(query, quantity, planned, state, progress)
+    workspace, choices, scope = query.workspace, planned.choices, planned.scope
+    of_state = [part for part in planned.parts(workspace) if part.checkpoint == state]
+    by_kind = {part.kind: part for part in of_state}
+    index = open_factors(workspace, by_kind["factors"], progress) if planned.scorer == "index" else None
+    layers = open_curvature(workspace, by_kind["curvature"], progress) if planned.solver == "ekfac" else None
+    found = gradient(query.classifier, query.example, quantity, scope.names, workspace.weights(state))
+    vector, norm = _solve(query, planned, dict(zip(scope.names, found, strict=True)), layers, state, progress, notes)
+    if index is None:
+        index = _kept_states(workspace, choices.scope, state)
+    side = SweepSide(
+        workspace=workspace,
+        state=state,
+        scope=scope,
+        vector=vector,
+        norm=norm,
+        normalise=choices.normalise,
+        layers=layers,
+        damping=choices.damping,
+        index=index,
+    )
+    if planned.scorer == "sweep" or index is None:
+        return side
+    norms = None
+    if choices.normalise == "cosine":
+        norms = workspace.memo((by_kind["factors"], "norms"), index.norms)
+    elif choices.normalise == "relatif":
+        norms = np.asarray(load(workspace, by_kind["norms"], progress)["norms"])
+    return IndexSide(sweep=side, index=index, norms=norms)
+
+
+def _kept_states(workspace: Workspace, scope: str, state: int) -> FactorIndex | None:
+    """The index of the scope, where it is there already: the sweep starts from the states it keeps."""
+    (part,) = [part for part in factor_parts(workspace, scope, "all") if part.checkpoint == state]
+    return open_factors(workspace, part) if part.is_built(workspace) else None
+
+
+def _solve(
+    query: Query,
+    planned: Plan,
+    found: dict[str, Tensor],
+    layers: Mapping[str, Layer] | None,
+    state: int,
+    progress: Progress,
+    notes: list[str],
+) -> tuple[dict[str, Tensor], float]:
+    """v = P∇F by parameter name, and the norm it is divided by where a normalisation asks for one."""
+    choices = planned.choices
+    if layers is not None:
+        vector = {n: layers[n.removesuffix(".weight")].solve(g, choices.damping) for n, g in found.items()}
+    elif planned.solver == "identity":
+        vector = found
+    else:
+        operator = query.workspace.memo(
+            ("gauss-newton", planned.scope, state, choices.damping, choices.seed),
+            lambda: iterative.gauss_newton(query.workspace, planned.scope, state, choices.damping, choices.seed),
+        )
+        flat = torch.cat([g.flatten() for g in found.values()])
+        solver: Any = planned.solver
+        solved, note = iterative.solve(operator, flat, solver, choices.seed, progress)
+        notes.append(note)
+        pieces = solved.split([g.numel() for g in found.values()])
+        vector = {name: piece.view_as(g) for (name, g), piece in zip(found.items(), pieces, strict=True)}
+    other = found if choices.normalise == "relatif" else vector
+    return vector, float(sum((vector[n].double() * other[n].double()).sum() for n in vector)) ** 0.5
+
+
+def _head_side(query: Query, quantity: Quantity, planned: Plan, state: int, progress: Progress) -> HeadSide:
+    workspace, choices = query.workspace, planned.choices
+    (part,) = [part for part in planned.parts(workspace) if part.checkpoint == state]
+    load(workspace, part, progress)
+    units = workspace.memo(("units", state, choices.bias), lambda: _units(workspace, part, choices.bias))
+    found = gradient(query.classifier, query.example, quantity, planned.scope.names, workspace.weights(state))
     columns = [found[0].double().cpu().numpy()] + [g.double().cpu().numpy()[:, None] for g in found[1:]]
     vector = np.hstack(columns)
-    norm = float(np.linalg.norm(vector))
-    if choices.solver == "exact":
-        hessian = _hessian(query, state, choices)
+    norm, hessian = float(np.linalg.norm(vector)), None
+    if planned.solver == "exact":
+        hessian = workspace.memo(
+            ("hessian", state, choices.bias, choices.damping), lambda: head_hessian(units, damping=choices.damping)
+        )
         plain, vector = vector, hessian.solve(vector)
         norm = hessian.norm(plain) if choices.normalise == "relatif" else float(np.linalg.norm(vector))
-    rate = workspace.checkpoints[state].learning_rate if choices.rates and workspace.checkpoints else 1.0
-    return _Side(state=state, vector=vector, norm=norm, rate=rate)
+    norms = None
+    if choices.normalise != "none":
+        metric = hessian if choices.normalise == "relatif" else None
+        key = ("head norms", state, choices.bias, None if metric is None else choices.damping)
+        norms = workspace.memo(key, lambda: head_norms(units, metric))
+    return HeadSide(
+        workspace=workspace, state=state, bias=choices.bias, vector=vector, norm=norm, units=units, norms=norms
+    )
 
 
-def _scaled(dots: np.ndarray, norms: np.ndarray | None, query_norm: float) -> np.ndarray:
-    return dots if norms is None else cosine(dots, norms, query_norm)
-
-
-def _units(query: Query, state: int, bias: bool) -> HeadUnits:
-    def make() -> HeadUnits:
-        (part,) = [p for p in parts(query.workspace, "features", "all") if p.checkpoint == state]
-        arrays = load(query.workspace, part)
-        labels = query.workspace.label_ids(query.workspace.train)
-        return head_units(np.asarray(arrays["features"]), np.asarray(arrays["logits"]), labels, bias=bias)
-
-    return query.workspace.memo(("units", state, bias), make)
-
-
-def _hessian(query: Query, state: int, choices: Choices) -> HeadHessian:
-    key = ("hessian", state, choices.bias, choices.damping)
-    return query.workspace.memo(key, lambda: head_hessian(_units(query, state, choices.bias), damping=choices.damping))
-
-
-def _norms(query: Query, state: int, choices: Choices) -> np.ndarray | None:
-    if choices.normalise == "none":
-        return None
-    units = _units(query, state, choices.bias)
-    if choices.normalise == "cosine" or choices.solver == "identity":
-        return query.workspace.memo(("norms", state, choices.bias), units.norms)
-    key = ("relative norms", state, choices.bias, choices.damping)
-    return query.workspace.memo(key, lambda: _hessian(query, state, choices).norms(units))
-
-
-def _words_by_erasure(
-    query: Query, sides: list[_Side], choices: Choices, positions: Sequence[int]
-) -> list[list[WordScore]]:
-    """I(x_t) = I(z) − I(z with x_t → [UNK]) for every word of some training examples (Meng et al. 2020 eq. 8).
-
-    A normalised score keeps the norm of the whole example, so that a word's part is in the score's own unit.
-    Cost: one forward pass a word and saved state.
-    """
-    workspace, classifier = query.workspace, query.classifier
-    rows = workspace.train.iloc[list(positions)]
-    pairs = rows["text_pair"] if workspace.is_pair else [None] * len(rows)
-    examples = [classifier.example(text, pair) for text, pair in zip(rows["text"], pairs, strict=True)]
-    encoded, owner = _erased(examples, classifier.unknown_id)
-    labels = workspace.label_ids(rows)[owner]
-    scores = np.zeros(len(owner))
-    for side in sides:
-        features, logits = classifier.collect(encoded, weights=workspace.weights(side.state))
-        dots = -head_units(features, logits, labels, bias=choices.bias).dot(side.vector)
-        norms = _norms(query, side.state, choices)
-        whole = None if norms is None else norms[np.asarray(positions)][owner]
-        scores += side.rate * _scaled(dots, whole, side.norm)
-    return [_word_scores(example, scores[owner == i]) for i, example in enumerate(examples)]
-
-
-def _word_scores(example: Example, scores: np.ndarray) -> list[WordScore]:
-    """Scores of the whole example (first) and of its erased copies, as the words' parts."""
-    words = [word for word in example.words if not word.special]
-    return [
-        WordScore(text=w.text, start=w.start, end=w.end, segment=w.segment, score=float(scores[0] - erased))
-        for w, erased in zip(words, scores[1:], strict=True)
-    ]
-
-
-def _erased(examples: Sequence[Example], unknown: int) -> tuple[dict[str, list[list[int]]], np.ndarray]:
-    """Each example whole and with one word after the other replaced, and which example each row belongs to."""
-    encoded: dict[str, list[list[int]]] = {name: [] for name in examples[0].inputs}
-    owner = []
-    for number, example in enumerate(examples):
-        plain = {name: value[0].tolist() for name, value in example.inputs.items()}
-        for tokens in [(), *(word.tokens for word in example.words if not word.special)]:
-            for name, values in plain.items():
-                encoded[name].append(values)
-            ids = [unknown if i in tokens else token for i, token in enumerate(plain["input_ids"])]
-            encoded["input_ids"][-1] = ids
-            owner.append(number)
-    return encoded, np.array(owner)
+def _units(workspace: Workspace, part: Part, bias: bool) -> HeadUnits:
+    arrays = load(workspace, part)
+    labels = workspace.label_ids(workspace.train)
+    return head_units(np.asarray(arrays["features"]), np.asarray(arrays["logits"]), labels, bias=bias)

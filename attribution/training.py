@@ -17,6 +17,7 @@ from attribution.errors import UserError
 from attribution.index import Progress, silent
 from attribution.loading import load_classifier
 from attribution.model import Classifier, Inputs, length_sorted_batches
+from attribution.scope import above
 from attribution.storage import locked
 from attribution.workspace import Workspace, open_workspace, write_settings
 
@@ -95,27 +96,7 @@ def select(classifier: Classifier, trainable: str, missing: frozenset[str]) -> t
         head = {id(p) for p in classifier.anatomy.head.parameters()}
         return {n for n, p in everything.items() if id(p) in head or n in missing}, len(blocks) - 1
     count = int(trainable.removeprefix("last:"))
-    if count > len(blocks):
-        raise UserError(
-            f"last:{count} is more than the model's {len(blocks)} blocks: choose last:1 to last:{len(blocks)}."
-        )
-    below = {id(p) for block in blocks[:-count] for p in block.parameters()}
-    below |= {id(p) for p in _stem_parameters(classifier)}
-    return {n for n, p in everything.items() if id(p) not in below or n in missing}, len(blocks) - count
-
-
-def _stem_parameters(classifier: Classifier) -> Iterator[nn.Parameter]:
-    """Parameters below the first block: the encoder's own that are in no block and not above the blocks.
-
-    The encoder lists its parts in the order of use, so what comes before the module that holds the blocks is below.
-    """
-    blocks = classifier.anatomy.blocks
-    for child in classifier.model.base_model.children():
-        if any(module is blocks for module in child.modules()):
-            inside = {id(p) for p in blocks.parameters()}
-            yield from (p for p in child.parameters() if id(p) not in inside)
-            return
-        yield from child.parameters()
+    return above(classifier, count) | missing, len(blocks) - count
 
 
 def _epochs(

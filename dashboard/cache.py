@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from attribution.index import Part, parts
+from attribution.index import Part
 from attribution.query import Query, make_query
-from attribution.registry import get_method, run_method
+from attribution.registry import required_parts, run_method, standard_parts
 from attribution.results import ScoreTable, TokenScores, WordScore
 from attribution.workspace import Workspace, open_workspace
 from dashboard.state import Selection
@@ -95,8 +95,9 @@ def _key(asked: Query) -> tuple:
 
 def missing_parts(method: str, settings: Settings = ()) -> list[Part]:
     """What has to be computed from the training set before this method can answer."""
-    chosen = get_method(method)
-    default = chosen.parameters["checkpoints"].default if "checkpoints" in chosen.parameters else "final"
-    states = dict(settings).get("checkpoints", default)
-    wanted = [part for kind in chosen.index for part in parts(workspace(), kind, states)]
-    return [part for part in wanted if not part.is_built(workspace())]
+    return [part for part in required_parts(workspace(), method, dict(settings)) if not part.is_built(workspace())]
+
+
+def are_standard(missing: list[Part]) -> bool:
+    """Whether all of these are among what the first answers read, which is computed unasked."""
+    return set(missing) <= set(standard_parts(workspace()))

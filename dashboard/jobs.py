@@ -66,19 +66,18 @@ def _jobs() -> dict[str, Job]:
     return {}
 
 
-def job(scope: str) -> Job | None:
-    """The latest job that builds this scope's index, if there was one."""
-    return _jobs().get(scope)
+def job(key: str) -> Job | None:
+    """The latest job of a key, if there was one."""
+    return _jobs().get(key)
 
 
-def start(workspace: Workspace, scope: str, checkpoints: str = "all") -> Job:
-    """Build the index of a scope ("head" or "embeddings") in another process, unless one is at that scope already."""
-    found = job(scope)
+def start(workspace: Workspace, key: str, *options: str) -> Job:
+    """Run `influscope index` with these options in another process, unless one of that key is running already."""
+    found = job(key)
     if found is not None and found.running:
         return found
     log = tempfile.TemporaryFile()
-    index = [sys.executable, "-m", "attribution", "index", str(Path(workspace.directory))]
-    command = [*index, "--scope", scope, "--checkpoints", checkpoints]
+    command = [sys.executable, "-m", "attribution", "index", str(Path(workspace.directory)), *options]
     made = Job(process=subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log), log=log)
-    _jobs()[scope] = made
+    _jobs()[key] = made
     return made

@@ -15,7 +15,7 @@ import pytest
 from attribution import attribute, list_methods
 from attribution.errors import UserError
 from attribution.model import length_sorted_batches
-from attribution.parameters import Choice, Flag, Range
+from attribution.parameters import Choice, Flag, Name, Range
 from attribution.registry import FAMILIES, Method, get_method
 from attribution.results import ScoreTable, TokenScores
 from attribution.workspace import Workspace
@@ -40,7 +40,14 @@ DESCRIBED = {
     *("parameters", "words", "needs", "weakness"),
 }
 # Float32 in the index, and three digits where it is half precision.
-BATCHING = {"features": 1e-4, "word_gradients": 2e-3, "sentence_embeddings": 1e-4}
+BATCHING = {
+    "features": 1e-4,
+    "word_gradients": 2e-3,
+    "sentence_embeddings": 1e-4,
+    "factors": 1e-3,
+    "curvature": 1e-3,
+    "norms": 1e-3,
+}
 
 
 def named(method: Method) -> str:
@@ -71,7 +78,7 @@ class TestLabel:
             text = getattr(method, field)
             assert text.strip(), f"{method.name} has no {field}"
             assert text == text.strip() and "\n" not in text, f"{method.name}'s {field} is not one clean line"
-        assert inspect.getdoc(method.function), f"{method.name} has no docstring"
+        assert inspect.getdoc(method.documented), f"{method.name} has no docstring"
         titles = [other.title for other in METHODS]
         assert titles.count(method.title) == 1, f"another method is called '{method.title}' too"
 
@@ -80,7 +87,7 @@ class TestLabel:
         """Every keyword has a help text and a rule, and its default keeps the rule."""
         for name, parameter in method.parameters.items():
             what = f"{method.name}'s {name}"
-            assert isinstance(parameter.spec, Range | Choice | Flag), f"{what} has no rule"
+            assert isinstance(parameter.spec, Range | Choice | Name | Flag), f"{what} has no rule"
             assert parameter.spec.help.endswith("."), f"{what} has no help sentence"
             assert parameter.check(parameter.default) == parameter.default, f"{what} breaks its own rule"
             assert type(parameter.check(parameter.default)) is parameter.type, f"{what}'s default has another type"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attribution.index import BUILDERS, Progress, load, parts
+from attribution.index import BUILDERS, Part, Progress, load, parts
 from attribution.loading import find_model, quiet
 from attribution.methods.similarity import cosines, dots, minus_squared_distances
 from attribution.model import length_sorted_batches
@@ -60,7 +60,7 @@ def sentence_embeddings(
     return made
 
 
-def _build(workspace: Workspace, state: int, folder: Path, progress: Progress) -> tuple[str, ...]:
+def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:
     """The index part of the training set: embeddings (train, 384), for pairs (train, 768)."""
     segments = [texts for texts in workspace.texts("train") if texts is not None]
     texts = [text for segment in segments for text in segment]

@@ -1,59 +1,100 @@
-"""Gradient products over the classification head: GD, GC, TracIn on the last layer, influence, RelatIF.
+"""Presets of the one equation that explain the prediction: GD, GC, TracIn, influence functions, RelatIF.
 
 All score −∇F · P · ∇ℓ_i with F = log p(explained label), so that positive = proponent. The papers write the loss of
-the test example in place of F; the sign is turned here once.
+the test example in place of F; the sign is turned here once. With `against`, F is the margin over another label.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from attribution.index import Progress
-from attribution.parameters import Choice, Flag, Range
+from attribution.parameters import Choice, Flag, Name, Range
+from attribution.quantity import Quantity
 from attribution.query import Query
-from attribution.registry import example_method
-from attribution.results import Scored
-from attribution.scoring import Choices, score_head
+from attribution.registry import gradient_method
+from attribution.scope import KNOWN
+from attribution.scoring import NORMALISATIONS, SCORERS, SOLVERS, Choices
 
-Bias = Annotated[bool, Flag(help="Count the head's bias too; left out by default (Yeh 2022 §3.2).")]
+ScopeName = Annotated[
+    str, Name(choices=KNOWN, help="Parameters the gradient is over: these, last:K, or a pattern of parameter names.")
+]
+Solver = Annotated[
+    str, Choice(choices=SOLVERS, help="What inverts the curvature; auto: exact for the head, EK-FAC otherwise.")
+]
+Normalise = Annotated[str, Choice(choices=NORMALISATIONS, help="none; cosine; relatif, the cosine in the curvature.")]
+Scorer = Annotated[
+    str, Choice(choices=SCORERS, help="auto; head: closed form; index: quick, top rows exact; sweep: all rows exact.")
+]
+Bias = Annotated[bool, Flag(help="Count biases and LayerNorms too; left out by default (Yeh 2022 §3.2).")]
 Damping = Annotated[
     float,
-    Range(low=0, above=True, high=1000, help="λ as a multiple of the Hessian's mean eigenvalue; larger = smoother."),
+    Range(low=0, above=True, high=1000, help="λ as a multiple of a layer's mean eigenvalue; larger = smoother."),
 ]
 States = Annotated[str, Choice(choices=("all", "final"), help="Sum over all saved checkpoints, or the final one only.")]
+Seed = Annotated[int, Range(low=0, high=2**31 - 1, help="Seed of what is drawn: probes of cg, lissa and arnoldi.")]
 
 
-@example_method(
+@gradient_method(
+    preset=Choices(),
     title="Gradient dot product",
     family="tracin",
     paper="Charpiat 2019; Pezeshkpour 2021 §2 eq. 2",
     formula=r"\nabla F(x') \cdot (-\nabla \ell_i)",
     unit="change of log p for a unit step on the example",
-    cost="closed form on the head: one pass over the features",
+    cost="head: closed form; other scopes: one scan of the index",
     weakness="The same few high-loss examples lead whatever the question (Pezeshkpour 2021 §4).",
-    words=True,
     index=("features",),
 )
-def gd(query: Query, progress: Progress, *, bias: Bias = False) -> Scored:
-    """⟨∇F, −∇ℓ_i⟩ over the head (Pezeshkpour et al. 2021 §2, GD); positive = proponent."""
-    return score_head(query, query.log_probability(), Choices(bias=bias), progress)
+def gd(query: Query, *, scope: ScopeName = "head", bias: Bias = False, scorer: Scorer = "auto") -> Quantity:
+    """⟨∇F, −∇ℓ_i⟩ over a scope, the head by default (Pezeshkpour et al. 2021 §2, GD); positive = proponent."""
+    return query.quantity()
 
 
-@example_method(
+@gradient_method(
+    preset=Choices(normalise="cosine"),
     title="Gradient cosine",
     family="tracin",
     paper="Charpiat 2019; Pezeshkpour 2021 §2 eq. 3",
     formula=r"\cos(\nabla F(x'), -\nabla \ell_i)",
     unit="cosine, −1 to 1",
-    cost="closed form on the head: one pass over the features",
+    cost="head: closed form; other scopes: one scan of the index",
     weakness="On a two-label head it is the feature cosine times ±1 for the label; the size of the loss is lost.",
-    words=True,
     index=("features",),
 )
-def gc(query: Query, progress: Progress, *, bias: Bias = False) -> Scored:
-    """cos(∇F, −∇ℓ_i) over the head (Pezeshkpour et al. 2021 §2, GC); positive = proponent."""
-    return score_head(query, query.log_probability(), Choices(bias=bias, normalise="cosine"), progress)
+def gc(query: Query, *, scope: ScopeName = "head", bias: Bias = False, scorer: Scorer = "auto") -> Quantity:
+    """cos(∇F, −∇ℓ_i) over a scope, the head by default (Pezeshkpour et al. 2021 §2, GC); positive = proponent."""
+    return query.quantity()
 
 
-@example_method(
+@gradient_method(
+    preset=Choices(scope="last:2", checkpoints="all", rates=True),
+    title="TracIn",
+    family="tracin",
+    paper="Pruthi 2020; Yeh 2022 §2.1 eq. 2",
+    formula=r"\sum_c \eta_c\, \nabla F_c(x') \cdot (-\nabla \ell_{i,c})",
+    unit="change of log p that the steps on the example made, to first order",
+    cost="one scan of the index a checkpoint",
+    weakness="Large scores of layers that all examples share cancel (Yeh 2022 §3); high-loss examples lead.",
+    index=("factors",),
+    needs=("checkpoints",),
+)
+def tracin(
+    query: Query,
+    *,
+    scope: ScopeName = "last:2",
+    checkpoints: States = "all",
+    rates: Annotated[bool, Flag(help="Weigh each checkpoint by its learning rate η; false weighs all alike.")] = True,
+    normalise: Annotated[str, Choice(choices=("none", "cosine"), help="cosine divides by both gradients.")] = "none",
+    bias: Bias = False,
+    scorer: Scorer = "auto",
+) -> Quantity:
+    """Σ_c η_c ⟨∇F_c, −∇ℓ_ic⟩ over the saved checkpoints (Yeh et al. 2022 eq. 2), weights only unless `bias`.
+
+    η_c is the mean learning rate of the steps up to checkpoint c. A model that came fine-tuned has one state, η = 1.
+    """
+    return query.quantity()
+
+
+@gradient_method(
+    preset=Choices(checkpoints="all", rates=True),
     title="TracIn, last layer",
     family="tracin",
     paper="Pruthi 2020; Yeh 2022 §2.1 eq. 2",
@@ -61,21 +102,49 @@ def gc(query: Query, progress: Progress, *, bias: Bias = False) -> Scored:
     unit="change of log p that the steps on the example made, to first order",
     cost="closed form on the head: one pass over the features a checkpoint",
     weakness="The last layer is shared by all examples, so large scores cancel (Yeh 2022 §3).",
-    words=True,
     index=("features",),
     needs=("checkpoints",),
 )
-def tracin_last(query: Query, progress: Progress, *, checkpoints: States = "all", bias: Bias = False) -> Scored:
+def tracin_last(query: Query, *, checkpoints: States = "all", bias: Bias = False) -> Quantity:
     """Σ_c η_c ⟨∇F_c, −∇ℓ_ic⟩ over the last layer (Yeh et al. 2022 eq. 2), weights only unless `bias`.
 
     η_c is the mean learning rate of the steps up to checkpoint c. A model that came fine-tuned has one state, η = 1.
     """
-    states: Literal["final", "all"] = "all" if checkpoints == "all" else "final"
-    choices = Choices(bias=bias, checkpoints=states, rates=True)
-    return score_head(query, query.log_probability(), choices, progress)
+    return query.quantity()
 
 
-@example_method(
+@gradient_method(
+    preset=Choices(scope="last:2", solver="auto"),
+    title="Influence function",
+    family="influence",
+    paper="Koh & Liang 2017 eq. 2; Han 2020 §2.2",
+    formula=r"\nabla F(x')^\top (H + \lambda I)^{-1} (-\nabla \ell_i)",
+    unit="n × the predicted fall of log p when the example is removed",
+    cost="one scan of the index; cg, lissa, arnoldi: some hundred passes over a sample",
+    weakness="Predicts removal best, but the same high-loss examples lead whatever the question.",
+    index=("curvature", "factors"),
+)
+def influence(
+    query: Query,
+    *,
+    scope: ScopeName = "last:2",
+    solver: Solver = "auto",
+    normalise: Normalise = "none",
+    damping: Damping = 0.1,
+    bias: Bias = False,
+    scorer: Scorer = "auto",
+    seed: Seed = 0,
+) -> Quantity:
+    """∇Fᵀ(H + λI)⁻¹(−∇ℓ_i) over a scope (Koh & Liang 2017 eq. 2; Han et al. 2020 §2.2), H the Gauss–Newton matrix.
+
+    Removing example i is predicted to change F by −score/n. Positive = proponent. Han's papers take the test loss of
+    the predicted label; F is its negative here.
+    """
+    return query.quantity()
+
+
+@gradient_method(
+    preset=Choices(bias=True, solver="exact"),
     title="Influence function, head",
     family="influence",
     paper="Koh & Liang 2017; Pezeshkpour 2021 §2, IF (linear)",
@@ -83,19 +152,18 @@ def tracin_last(query: Query, progress: Progress, *, checkpoints: States = "all"
     unit="n × the predicted fall of log p when the example is removed",
     cost="one Cholesky factor of the head's Hessian, then one pass over the features",
     weakness="Predicts removal well, but high-loss examples lead whatever the question.",
-    words=True,
     index=("features",),
 )
-def influence_head(query: Query, progress: Progress, *, damping: Damping = 0.01) -> Scored:
+def influence_head(query: Query, *, damping: Damping = 0.01) -> Quantity:
     """∇Fᵀ(H + λI)⁻¹(−∇ℓ_i) with the exact softmax-head Hessian, bias included (Koh & Liang 2017 eq. 2).
 
     Removing example i is predicted to change F by −score/n. Positive = proponent.
     """
-    choices = Choices(bias=True, solver="exact", damping=damping)
-    return score_head(query, query.log_probability(), choices, progress)
+    return query.quantity()
 
 
-@example_method(
+@gradient_method(
+    preset=Choices(scope="last:2", solver="auto", normalise="relatif"),
     title="RelatIF",
     family="influence",
     paper="Barshan 2020; Pezeshkpour 2021 §2 eq. 1",
@@ -103,10 +171,18 @@ def influence_head(query: Query, progress: Progress, *, damping: Damping = 0.01)
     unit="cosine, −1 to 1",
     cost="as influence, plus the norm of every training gradient once",
     weakness="Rows read well, but the size of the effect is divided out: use influence to predict removal.",
-    words=True,
-    index=("features",),
+    index=("curvature", "factors", "norms"),
 )
-def relatif(query: Query, progress: Progress, *, damping: Damping = 0.01, bias: Bias = False) -> Scored:
-    """cos(H^−½∇F, −H^−½∇ℓ_i) over the head with its exact Hessian (Pezeshkpour et al. 2021 eq. 1)."""
-    choices = Choices(bias=bias, solver="exact", normalise="relatif", damping=damping)
-    return score_head(query, query.log_probability(), choices, progress)
+def relatif(
+    query: Query,
+    *,
+    scope: ScopeName = "last:2",
+    solver: Annotated[
+        str, Choice(choices=("auto", "exact", "ekfac"), help="auto: exact for the head, EK-FAC otherwise.")
+    ] = "auto",
+    damping: Damping = 0.1,
+    bias: Bias = False,
+    scorer: Scorer = "auto",
+) -> Quantity:
+    """cos(H^−½∇F, −H^−½∇ℓ_i) over a scope, H damped (Barshan et al. 2020; Pezeshkpour et al. 2021 eq. 1)."""
+    return query.quantity()

@@ -17,7 +17,7 @@ from dashboard.markdown import plain
 from dashboard.views import picker
 
 ROWS = 8
-SCOPES = {"features": "head", "word_gradients": "embeddings"}
+STANDARD = "standard"
 
 
 def page() -> None:
@@ -169,10 +169,13 @@ def _evidence(
     name: str, settings: cache.Settings, *, token: tuple[int, ...], sides: tuple[str, str]
 ) -> Callable[[], None]:
     """The top training examples of a method, or what has to be computed first; returns what shades their words."""
-    if missing := cache.missing_parts(name, settings):
-        _build(missing, key=name)
-        return _nothing
     method = get_method(name)
+    if missing := cache.missing_parts(name, settings):
+        _build(missing, name, settings)
+        settings = (*settings, ("scope", "head"))
+        if "scope" not in method.parameters or cache.missing_parts(name, settings):
+            return _nothing
+        st.caption("Meanwhile this is the answer of the classification head alone.")
     try:
         table: ScoreTable = cache.result(cache.query_of(state.current(), token=token), name, settings)
     except UserError as error:
@@ -237,38 +240,45 @@ def _about(table: ScoreTable) -> None:
         )
 
 
-def _build(missing: Sequence[Part], *, key: str) -> None:
-    """Start what is missing: the head's features at once, the longer word gradients when asked for."""
-    workspace, scope = cache.workspace(), SCOPES[missing[0].kind]
-    checkpoints = "final" if len(missing) == 1 else "all"
-    found = jobs.job(scope)
+def _build(missing: Sequence[Part], name: str, settings: cache.Settings) -> None:
+    """Start what is missing: what the first answers read at once, the rest when asked for."""
+    workspace, standard = cache.workspace(), cache.are_standard(list(missing))
+    key = STANDARD if standard else name
+    options = [] if standard else ["--method", name, *(f"--set={setting}={value}" for setting, value in settings)]
+    found = jobs.job(key)
     if found is not None and (failure := found.failed):
         st.error(plain(failure))
-    if scope == "head" and (found is None or found.succeeded):
-        found = jobs.start(workspace, scope, checkpoints)
+    if standard and (found is None or found.succeeded):
+        found = jobs.start(workspace, key, *options)
     if found is None or not found.running:
         st.caption(
-            "This method reads a gradient for every word of the training set and every checkpoint. "
-            "It is computed once, in the background, in some minutes; everything else works meanwhile."
-            if scope == "embeddings"
-            else "The training set has to be read once."
+            "The training set has to be read once."
+            if standard
+            else f"This method reads what is not computed yet: {_listed(missing)} of {len(workspace.train):,} training "
+            "examples. It is done once, in the background, in some minutes; everything else works meanwhile."
         )
-        if st.button("Compute it", key=f"build-{key}", type="primary"):
-            jobs.start(workspace, scope, checkpoints)
+        if st.button("Compute it", key=f"build-{name}", type="primary"):
+            jobs.start(workspace, key, *options)
             st.rerun()
         return
-    _progress(scope, missing, key)
+    _progress(key, missing, name)
+
+
+def _listed(missing: Sequence[Part]) -> str:
+    kinds = dict.fromkeys(part.kind.replace("_", " ") for part in missing)
+    return " and ".join(kinds)
 
 
 @st.fragment(run_every=1.0)
-def _progress(scope: str, missing: Sequence[Part], key: str) -> None:
-    found = jobs.job(scope)
-    if found is None or not found.running or all(part.is_built(cache.workspace()) for part in missing):
+def _progress(key: str, missing: Sequence[Part], name: str) -> None:
+    found = jobs.job(key)
+    left = [part for part in missing if not part.is_built(cache.workspace())]
+    if found is None or not found.running or len(left) < len(missing):
         st.rerun()
     share, what = found.progress()
     bar, button = st.columns([5, 1], vertical_alignment="center")
     bar.progress(share, text=what)
-    if button.button("Stop", key=f"stop-{key}"):
+    if button.button("Stop", key=f"stop-{name}"):
         found.stop()
 
 

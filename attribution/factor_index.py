@@ -1,0 +1,274 @@
+"""The index of gradients over linear layers: the leading singular pairs of every training example's gradient.
+
+A part holds shards of 1,024 training examples, each made on its own from the model and the data and finished by a
+listing of checksums, so that an interrupted build goes on where it was and a damaged shard alone is made again.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution.factors import Pair, fast_dtype, leading, run_pass
+from attribution.index import BUILDERS, Part, Progress, checksums, is_sound, load, parts, silent
+from attribution.model import Classifier, length_sorted_batches
+from attribution.scope import Scope, make_scope
+from attribution.storage import write_atomically
+from attribution.workspace import Workspace
+
+KIND = "factors"
+SHARD = 1024
+HIGHEST_RANK = 8
+BYTES = 1.2e9
+SKETCH = 48
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def factor_parts(workspace: Workspace, scope: str, checkpoints: str = "final", precision: str = "auto") -> list[Part]:
+    """The parts that hold a scope's gradients."""
+    return in_precision(workspace, KIND, checkpoints, precision, scope=scope)
+
+
+def in_precision(
+    workspace: Workspace, kind: str, checkpoints: str, precision: str = "auto", **options: str
+) -> list[Part]:
+    """The parts of a kind in bf16 or fp32; auto takes those in fp32 that are there, else the faster of both."""
+    if precision == "auto":
+        kept = parts(workspace, kind, checkpoints, precision="fp32", **options)
+        if all(part.is_built(workspace) for part in kept):
+            return kept
+    return parts(workspace, kind, checkpoints, precision=precision_of(workspace.classifier, precision), **options)
+
+
+def precision_of(classifier: Classifier, precision: str = "auto") -> str:
+    """bf16 or fp32; auto takes bf16 where the device multiplies it faster, for models wide enough to gain from it."""
+    if precision != "auto":
+        return precision
+    wide = classifier.model.config.hidden_size >= 128
+    return "bf16" if wide and fast_dtype(classifier.device) == torch.bfloat16 else "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Some training examples in order: for each layer left (rows, rank, out) and right (rows, rank, in).
+
+    `energy`: (rows, layers, 2), the squared norm of the gradient and how much of it is kept. `hidden`: half-precision
+    states that entered the scope's first block, all tokens below one another (tokens, width), or None; `first`: where
+    those of each row begin (rows + 1,).
+    """
+
+    pairs: dict[str, Pair]
+    energy: np.ndarray
+    hidden: np.ndarray | None
+    first: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorIndex:
+    """An open index of a scope: memory-mapped shards in the order of the training set."""
+
+    scope: Scope
+    shards: list[Shard]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """For each layer the share of the gradients' squared norm that is kept, summed over the training set."""
+        total = np.concatenate([shard.energy for shard in self.shards]).sum(axis=0, dtype=np.float64)
+        kept = np.divide(total[:, 1], total[:, 0], out=np.ones(len(total)), where=total[:, 0] > 0)
+        return dict(zip(self.scope.layers, kept.tolist(), strict=True))
+
+    def norms(self) -> np.ndarray:
+        """‖∇_S ℓ_i‖, exact: (train,)."""
+        return np.sqrt(np.concatenate([shard.energy[:, :, 0].sum(axis=1, dtype=np.float64) for shard in self.shards]))
+
+    @property
+    def keeps_hidden(self) -> bool:
+        """Whether the states that enter the scope's first block are kept."""
+        return self.shards[0].hidden is not None
+
+    def hidden(self, row: int) -> np.ndarray:
+        """The states (tokens, width) that entered the scope's first block for a training example, in half precision."""
+        shard = self.shards[row // SHARD]
+        assert shard.hidden is not None
+        start, end = shard.first[row % SHARD : row % SHARD + 2]
+        return shard.hidden[start:end]
+
+    def dot(self, vectors: Mapping[str, Pair]) -> np.ndarray:
+        """⟨V, ∇_S ℓ_i⟩ for V given by layer as left (rank, out), right (rank, in), V = leftᵀ right: (train,)."""
+        return np.concatenate([_dot(shard, vectors) for shard in self.shards])
+
+
+def _dot(shard: Shard, vectors: Mapping[str, Pair]) -> np.ndarray:
+    total = torch.zeros(len(shard.energy), dtype=torch.float64)
+    for name, (left, right) in shard.pairs.items():
+        mine = [side.to(left.dtype) for side in vectors[name]]
+        first = left.reshape(-1, left.shape[2]) @ mine[0].T
+        second = right.reshape(-1, right.shape[2]) @ mine[1].T
+        total += torch.linalg.vecdot(first.float(), second.float()).view(len(left), -1).sum(dim=1)
+    return total.numpy()
+
+
+def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
+    """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V, of rank 48 at most.
+
+    `scale`: the root mean squares of the training gradients along the rows and columns of V, so that what is lost is
+    least in the scores. Seeded; cost: a few products of V with 64 columns.
+    """
+    if min(vector.shape) <= SKETCH:
+        side = torch.eye(min(vector.shape), dtype=vector.dtype, device=vector.device)
+        return (side, vector) if vector.shape[0] <= vector.shape[1] else (vector.T, side)
+    rows, columns = scale if scale is not None else (torch.ones(vector.shape[0]), torch.ones(vector.shape[1]))
+    scaled = rows[:, None] * vector * columns
+    generator = torch.Generator().manual_seed(0)
+    basis = scaled @ torch.randn(vector.shape[1], SKETCH + 16, generator=generator).to(vector)
+    for _ in range(2):
+        basis = torch.linalg.qr(basis).Q
+        basis = scaled @ (scaled.T @ basis)
+    basis = torch.linalg.qr(basis).Q
+    inner, values, outer = torch.linalg.svd(basis.T @ scaled, full_matrices=False)
+    left = (basis @ inner[:, :SKETCH]).T / rows
+    return left * values[:SKETCH, None], outer[:SKETCH] / columns
+
+
+def open_factors(workspace: Workspace, part: Part, progress: Progress = silent) -> FactorIndex:
+    """The index of a part, built first where it is missing."""
+    arrays = load(workspace, part, progress)
+    return workspace.memo((part, "open"), lambda: _opened(workspace, part, arrays))
+
+
+def _opened(workspace: Workspace, part: Part, arrays: dict[str, np.ndarray]) -> FactorIndex:
+    scope = make_scope(workspace.classifier, part.option("scope"))
+    folder = part.folder(workspace)
+    ranks, shapes = arrays["ranks"].tolist(), _shapes(workspace.classifier, scope)
+    shards = []
+    for name in sorted(name for name in arrays if name.startswith("shard-") and name.count("-") == 1):
+        # Copy on write: torch asks for memory that may be written to.
+        flat = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+        flat = flat.view(torch.bfloat16) if part.option("precision") == "bf16" else flat
+        rows = len(arrays[f"{name}-energy"])
+        pairs, at = {}, 0
+        for layer, (out, entering), rank in zip(scope.layers, shapes, ranks, strict=True):
+            sides = []
+            for width in (out, entering):
+                size = rows * rank * width
+                sides.append(flat[at : at + size].view(rows, rank, width))
+                at += size
+            pairs[layer] = (sides[0], sides[1])
+        shards.append(
+            Shard(
+                pairs=pairs,
+                energy=arrays[f"{name}-energy"],
+                hidden=arrays.get(f"{name}-hidden"),
+                first=arrays[f"{name}-first"],
+            )
+        )
+    return FactorIndex(scope=scope, shards=shards)
+
+
+def _shapes(classifier: Classifier, scope: Scope) -> list[tuple[int, int]]:
+    shapes = [classifier.model.get_submodule(name).weight.shape for name in scope.layers]
+    return [(int(out), int(entering)) for out, entering in shapes]
+
+
+def shard_count(workspace: Workspace) -> int:
+    """Into how many shards the training set falls."""
+    return -(-len(workspace.train) // SHARD)
+
+
+def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:
+    """Finish every shard that is not finished."""
+    names = []
+    for number in range(shard_count(workspace)):
+        names += finish_shard(workspace, part, number, folder, progress)
+        progress(min((number + 1) * SHARD, len(workspace.train)), len(workspace.train), _what(part))
+    np.save(folder / "ranks.npy", choose_ranks(workspace, part))
+    return "ranks", *names
+
+
+def finish_shard(workspace: Workspace, part: Part, number: int, folder: Path, progress: Progress = silent) -> list[str]:
+    """Make one shard in a folder unless it is there and sound; the names of its arrays."""
+    name = f"shard-{number:04d}"
+    listing = f"{name}.json"
+    if not is_sound(folder, listing):
+        rows = np.arange(number * SHARD, min((number + 1) * SHARD, len(workspace.train)))
+        made = make_shard(workspace, part, rows, choose_ranks(workspace, part), progress)
+        own = {name if suffix == "pairs" else f"{name}-{suffix}": array for suffix, array in made.items()}
+        for file, array in own.items():
+            np.save(folder / f"{file}.npy", array)
+        write_atomically(folder / listing, json.dumps({"arrays": checksums(folder, own)}).encode())
+    return list(json.loads((folder / listing).read_text(encoding="utf8"))["arrays"])
+
+
+def _what(part: Part) -> str:
+    return f"gradients of the training set over {part.option('scope')} (state {part.checkpoint + 1})"
+
+
+def choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
+    """Singular pairs kept a layer: 1 where one position is read, else as many (8 at most) as fit 1.2 GB: (layers,)."""
+    return workspace.memo((part, "ranks"), lambda: _choose_ranks(workspace, part))
+
+
+def _choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
+    classifier = workspace.classifier
+    scope = make_scope(classifier, part.option("scope"))
+    texts, pairs = workspace.texts("train")
+    encoded = classifier.tokenize(texts[:8], pairs and pairs[:8])
+    inputs = classifier.pad(encoded, range(len(texts[:8])))
+    found = run_pass(classifier, inputs, lambda logits: logits.argmin(dim=-1), scope.layers).factors
+    single = [int((found[name][1].abs().sum(dim=2) > 0).sum(dim=1).max()) <= 1 for name in scope.layers]
+    numbers = [sum(shape) for shape in _shapes(classifier, scope)]
+    size = 2 if part.option("precision") == "bf16" else 4
+    room = BYTES / (size * len(texts)) - sum(k for k, one in zip(numbers, single, strict=True) if one)
+    shared = sum(k for k, one in zip(numbers, single, strict=True) if not one)
+    rank = int(np.clip(room // max(1, shared), 1, HIGHEST_RANK))
+    return np.array([1 if one else rank for one in single])
+
+
+def make_shard(
+    workspace: Workspace, part: Part, rows: np.ndarray, ranks: np.ndarray, progress: Progress = silent
+) -> dict[str, np.ndarray]:
+    """The arrays of a shard from its rows of the training set; depends on nothing else that was built."""
+    classifier, weights = workspace.classifier, workspace.weights(part.checkpoint)
+    scope = make_scope(classifier, part.option("scope"))
+    dtype = DTYPES[part.option("precision")]
+    table = workspace.train.iloc[rows]
+    encoded = classifier.tokenize(table["text"].tolist(), table["text_pair"].tolist() if workspace.is_pair else None)
+    labels = torch.from_numpy(workspace.label_ids(table)).to(classifier.device)
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    first = np.concatenate([[0], np.cumsum(lengths)])
+    block = scope.first_block or None
+    sides = [
+        torch.zeros(len(rows), rank, width, dtype=dtype)
+        for shape, rank in zip(_shapes(classifier, scope), ranks.tolist(), strict=True)
+        for width in shape
+    ]
+    energies = np.empty((len(rows), len(scope.layers), 2), dtype=np.float32)
+    hidden = np.empty((first[-1], classifier.model.config.hidden_size), dtype=np.float16) if block else None
+    done = 0
+    for batch in length_sorted_batches(lengths):
+        inputs = classifier.pad(encoded, batch.tolist())
+        wanted = labels[batch]
+        found = run_pass(
+            classifier, inputs, lambda _, wanted=wanted: wanted, scope.layers, weights=weights, dtype=dtype, watch=block
+        )
+        for layer, name in enumerate(scope.layers):
+            left, right, energy = leading(found.factors[name], int(ranks[layer]))
+            sides[2 * layer][batch], sides[2 * layer + 1][batch] = left.to(dtype).cpu(), right.to(dtype).cpu()
+            energies[batch, layer] = energy.cpu()
+        if hidden is not None and found.hidden is not None:
+            states = found.hidden.half().cpu().numpy()
+            for row, values in zip(batch, states, strict=True):
+                hidden[first[row] : first[row + 1]] = values[: lengths[row]]
+        done += len(batch)
+        progress(int(rows[0]) + done, len(workspace.train), _what(part))
+    flat = torch.cat([side.flatten() for side in sides])
+    pairs = flat.view(torch.int16).numpy() if dtype == torch.bfloat16 else flat.numpy()
+    made = {"pairs": pairs, "energy": energies, "first": first}
+    return made if hidden is None else made | {"hidden": hidden}
+
+
+BUILDERS[KIND] = _build

@@ -1,0 +1,187 @@
+"""The query's side of the product, v = P ∇F, and the three scorers that meet it with the training examples.
+
+Every scorer has the same two questions: the score of every training example (`train`), and the scores of further
+encoded rows, normalised as the training examples they were made from (`copies`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution.ekfac import Layer
+from attribution.factor_index import DTYPES, FactorIndex, precision_of, sketch
+from attribution.head import HeadHessian, HeadUnits, cosine, head_units
+from attribution.index import Progress
+from attribution.scope import Scope
+from attribution.sweep import Encoded, exact_squares, sweep
+from attribution.workspace import Workspace
+
+
+class Side(Protocol):
+    """One saved state's answer; scores are −⟨v, ∇ℓ⟩, normalised where asked."""
+
+    def train(self, progress: Progress) -> np.ndarray:
+        """The score of every training example: (train,)."""
+        ...
+
+    def exactly(self, positions: np.ndarray) -> np.ndarray:
+        """Exact scores of some training examples: (positions,)."""
+        ...
+
+    def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        """Scores of encoded rows with these label ids; `owner`: the training position whose norm each row takes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSide:
+    """The head in closed form: v (labels, width), and the norms to divide by or None."""
+
+    workspace: Workspace
+    state: int
+    bias: bool
+    vector: np.ndarray
+    norm: float
+    units: HeadUnits
+    norms: np.ndarray | None
+
+    def train(self, progress: Progress) -> np.ndarray:
+        return self._scaled(-self.units.dot(self.vector), self.norms)
+
+    def exactly(self, positions: np.ndarray) -> np.ndarray:
+        return self._scaled(-self.units.dot(self.vector), self.norms)[positions]
+
+    def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        features, logits = self.workspace.classifier.collect(encoded, weights=self.workspace.weights(self.state))
+        dots = -head_units(features, logits, labels, bias=self.bias).dot(self.vector)
+        return self._scaled(dots, None if self.norms is None else self.norms[owner])
+
+    def _scaled(self, dots: np.ndarray, norms: np.ndarray | None) -> np.ndarray:
+        return dots if norms is None else cosine(dots, norms, self.norm)
+
+
+def head_norms(units: HeadUnits, hessian: HeadHessian | None) -> np.ndarray:
+    """‖∇ℓ_i‖, or √(∇ℓ_iᵀ(H + λI)⁻¹∇ℓ_i) with a Hessian: (train,)."""
+    return units.norms() if hessian is None else hessian.norms(units)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSide:
+    """Any scope, by the exact sweep: v by parameter name, ‖v‖ or ‖P^½∇F‖, and how the training side is normalised.
+
+    `layers`: EK-FAC where its metric divides (RelatIF). `index`: where there is one, the states it kept below the
+    first block are read from it, in half precision.
+    """
+
+    workspace: Workspace
+    state: int
+    scope: Scope
+    vector: Mapping[str, Tensor]
+    norm: float
+    normalise: str
+    layers: Mapping[str, Layer] | None
+    damping: float
+    index: FactorIndex | None
+
+    def train(self, progress: Progress) -> np.ndarray:
+        n = len(self.workspace.train)
+        dtype = DTYPES[precision_of(self.workspace.classifier)]
+        what = f"exact scores over {self.scope.text}"
+        dots = self._dots(np.arange(n), dtype, lambda done: progress(done, n, what))
+        if self.normalise == "none":
+            return dots
+        key = ("exact norms", self.state, self.scope, self.normalise, self.damping)
+        made = self.workspace.memo(
+            key, lambda: self.norms_of(np.arange(n), dtype, lambda done: progress(done, n, "exact norms"))
+        )
+        return cosine(dots, made, self.norm)
+
+    def exactly(self, positions: np.ndarray) -> np.ndarray:
+        """Exact scores of some training examples, in float32: (positions,)."""
+        dots = self._dots(positions, torch.float32)
+        return dots if self.normalise == "none" else cosine(dots, self.norms_of(positions), self.norm)
+
+    def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        positions, place = np.unique(owner, return_inverse=True)
+        dots = -sweep(
+            self.workspace.classifier,
+            encoded,
+            labels,
+            self.vector,
+            weights=self.workspace.weights(self.state),
+            first_block=self.scope.first_block,
+            dtype=DTYPES[precision_of(self.workspace.classifier)],
+        )
+        return dots if self.normalise == "none" else cosine(dots, self.norms_of(positions)[place], self.norm)
+
+    def norms_of(
+        self,
+        positions: np.ndarray,
+        dtype: torch.dtype = torch.float32,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> np.ndarray:
+        """Norms of some training examples' gradients, of which nothing is dropped: (positions,)."""
+        return np.sqrt(
+            exact_squares(
+                self.workspace.classifier,
+                *self._encoded(positions),
+                self.layers if self.normalise == "relatif" else None,
+                self.scope.layers,
+                self.damping,
+                weights=self.workspace.weights(self.state),
+                dtype=dtype,
+                progress=progress,
+            )
+        )
+
+    def _encoded(self, positions: np.ndarray) -> tuple[Encoded, np.ndarray]:
+        table = self.workspace.train.iloc[positions]
+        pairs = table["text_pair"].tolist() if self.workspace.is_pair else None
+        return self.workspace.classifier.tokenize(table["text"].tolist(), pairs), self.workspace.label_ids(table)
+
+    def _dots(
+        self, positions: np.ndarray, dtype: torch.dtype, progress: Callable[[int], None] = lambda done: None
+    ) -> np.ndarray:
+        index = self.index if self.index is not None and self.index.keeps_hidden else None
+        return -sweep(
+            self.workspace.classifier,
+            *self._encoded(positions),
+            self.vector,
+            weights=self.workspace.weights(self.state),
+            first_block=self.scope.first_block,
+            hidden=(lambda row: index.hidden(int(positions[row]))) if index else None,
+            dtype=dtype,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSide:
+    """Linear layers, read from the index; further rows go through the exact sweep."""
+
+    sweep: SweepSide
+    index: FactorIndex
+    norms: np.ndarray | None
+
+    def train(self, progress: Progress) -> np.ndarray:
+        side, pairs = self.sweep, {}
+        for layer in side.scope.layers:
+            vector = side.vector[f"{layer}.weight"]
+            if side.layers is None:
+                pairs[layer] = sketch(vector)
+            else:
+                fitted = side.layers[layer]
+                left, right = sketch(fitted.rotate(vector), fitted.scale())
+                pairs[layer] = (left @ fitted.of_gradients.T, right @ fitted.of_inputs.T)
+        dots = -self.index.dot(pairs)
+        return dots if self.norms is None else cosine(dots, self.norms, side.norm)
+
+    def exactly(self, positions: np.ndarray) -> np.ndarray:
+        return self.sweep.exactly(positions)
+
+    def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        return self.sweep.copies(encoded, labels, owner)
