@@ -84,7 +84,9 @@ def _terms(inverse: Tensor, rows: Tensor, columns: Tensor) -> Pair:
     """The matrix (out, in) as Σ_r p_r q_rᵀ, closest where the gradients' squares lie: (terms, out), (terms, in)."""
     rows, columns = rows.square(), columns.square()
     scaled = rows[:, None] * inverse * columns
-    left, values, right = torch.svd_lowrank(scaled, q=min(TERMS, *scaled.shape), niter=4)
+    with torch.random.fork_rng([scaled.device] if scaled.is_cuda else []):
+        torch.manual_seed(0)  # the decomposition draws its start, and the same question has the same answer
+        left, values, right = torch.svd_lowrank(scaled, q=min(TERMS, *scaled.shape), niter=4)
     return (left * values / rows[:, None]).T, (right / columns[:, None]).T
 
 
