@@ -2,7 +2,8 @@
 
 H = (1/m) Σ_i J_iᵀ (diag p_i − p_i p_iᵀ) J_i with J_i the derivative of the logits; a product is one pass with tangents
 and one backward pass. λ is one number a parameter tensor: damping × the mean eigenvalue of H over that tensor, which
-four seeded probes ±1 estimate (Hutchinson).
+eight seeded probes ±1 of the logits estimate: H = (1/m) Σ_i J_iᵀ R_i R_iᵀ J_i with R = diag √p − p √pᵀ, so that
+‖Jᵀ R z‖² over a tensor is its trace on average and never below 0.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from attribution.workspace import Workspace
 
 Solver = Literal["cg", "lissa", "arnoldi"]
 SAMPLE = 512
+PROBES = 8
 TOLERANCE = 0.01
 STEPS = {"cg": 50, "lissa": 300, "arnoldi": 30}
 
@@ -52,12 +54,28 @@ class GaussNewton:
                 continue
             probabilities = logits.softmax(dim=-1)
             pulled = probabilities * (moved - (probabilities * moved).sum(dim=-1, keepdim=True))
-            leaves = {n: w.clone().requires_grad_() for n, w in self._weights().items()}
-            found = torch.autograd.grad(
-                self._logits(inputs, hidden, leaves), list(leaves.values()), pulled, materialize_grads=True
-            )
-            total += torch.cat([g.flatten() for g in found])
+            total += torch.cat([g.flatten() for g in self._back(inputs, hidden, lambda _, pulled=pulled: pulled)])
         return total / self.size
+
+    def probe(self, generator: torch.Generator) -> Tensor:
+        """A draw of the trace of H over each parameter tensor: (tensors,)."""
+
+        def drawn(logits: Tensor) -> Tensor:
+            signs = (torch.randint(0, 2, logits.shape, generator=generator) * 2.0 - 1).to(logits)
+            probabilities = logits.softmax(dim=-1)
+            moved = probabilities.sqrt() * signs
+            return moved - probabilities * moved.sum(dim=-1, keepdim=True)
+
+        total = torch.zeros(len(self.scope.names), device=self.workspace.classifier.device)
+        for inputs, hidden in self.batches:
+            total += torch.stack([g.square().sum() for g in self._back(inputs, hidden, drawn)])
+        return total / self.size
+
+    def _back(self, inputs: Inputs, hidden: Tensor | None, pulled: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        """Jᵀu of a batch for u that `pulled` gives from the logits, by parameter tensor."""
+        leaves = {n: w.clone().requires_grad_() for n, w in self._weights().items()}
+        logits = self._logits(inputs, hidden, leaves)
+        return torch.autograd.grad(logits, list(leaves.values()), pulled(logits.detach()), materialize_grads=True)
 
     def damped(self, vector: Tensor) -> Tensor:
         """(H + λ) v."""
@@ -92,13 +110,11 @@ def gauss_newton(workspace: Workspace, scope: Scope, state: int, damping: float,
         inputs = classifier.pad(encoded, rows.tolist())
         made.batches.append((inputs, classifier.hidden_before(inputs, block) if block else None))
     generator = torch.Generator().manual_seed(seed)
-    diagonal = torch.zeros(scope.count, device=classifier.device)
-    for _ in range(4):
-        probe = (torch.randint(0, 2, (scope.count,), generator=generator) * 2.0 - 1).to(diagonal.device)
-        diagonal += probe * made.product(probe) / 4
-    sizes = [weight.numel() for weight in made._weights().values()]
-    means = [float(part.mean().clamp_min(1e-12)) for part in diagonal.split(sizes)]
-    made.damping = damping * torch.cat([torch.full((k,), m) for k, m in zip(sizes, means, strict=True)]).to(diagonal)
+    traces = torch.stack([made.probe(generator) for _ in range(PROBES)]).mean(dim=0)
+    sizes = torch.tensor([weight.numel() for weight in made._weights().values()], device=traces.device)
+    # What hardly moves the logits, as a key's bias, has a trace of rounding errors: it is damped as a millionth does.
+    means = (traces / sizes).clamp_min(1e-6 * float(traces.sum() / sizes.sum())).clamp_min(1e-12)
+    made.damping = damping * means.repeat_interleave(sizes)
     return made
 
 
