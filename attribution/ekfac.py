@@ -43,17 +43,17 @@ class Layer:
         """1 / (S + λ) in the eigenbasis, λ = damping × the mean of S: (out, in)."""
         return 1 / (self.eigenvalues + damping * self.eigenvalues.mean().clamp_min(1e-30))
 
-    def rotate(self, matrix: Tensor) -> Tensor:
-        """U_Gᵀ M U_A of a matrix (…, out, in)."""
+    def turn(self, matrix: Tensor) -> Tensor:
+        """U_Gᵀ M U_A of a matrix (out, in): its coordinates in the eigenbasis."""
         return self.of_gradients.T @ matrix @ self.of_inputs
+
+    def turn_back(self, turned: Tensor) -> Tensor:
+        """The matrix (out, in) of some coordinates in the eigenbasis."""
+        return self.of_gradients @ turned @ self.of_inputs.T
 
     def solve(self, matrix: Tensor, damping: float) -> Tensor:
         """(H + λI)⁻¹ applied to a gradient (out, in) at full rank."""
-        return self.of_gradients @ (self.rotate(matrix) * self.inverse(damping)) @ self.of_inputs.T
-
-    def square(self, matrix: Tensor, damping: float) -> float:
-        """gᵀ(H + λI)⁻¹g of one gradient (out, in)."""
-        return float((self.rotate(matrix).square() * self.inverse(damping)).sum())
+        return self.turn_back(self.turn(matrix) * self.inverse(damping))
 
     def scale(self) -> Pair:
         """Root mean square of the training gradients along rows and columns of V, in the eigenbasis."""

@@ -46,6 +46,9 @@ def explain(
         "parameters": dict(result.parameters),
         "scorer": scored.scorer if scored else "none",
         "exact": scored.exact if scored else True,
+        "exact_rows": None if scored is None or scored.exact_rows is None else len(scored.exact_rows),
+        "fidelity": scored.fidelity if scored else None,
+        "notes": list(scored.notes) if scored else [],
         "seconds": round(result.seconds, 4),
         "text": query.example.text,
         "text_pair": query.example.text_pair,
@@ -56,6 +59,7 @@ def explain(
         "explained": {
             "quantity": scored.quantity if scored else "log_probability",
             "label": query.label_name,
+            "against": None if query.against is None else workspace.labels[query.against],
             "token": query.tokens[0] if query.tokens else None,
         },
         "sign": sign_sentence(query, name),
@@ -79,7 +83,11 @@ def sign_sentence(query: Query, name: str) -> str:
         return f"Positive: training on this example raised the saliency of '{clicked}' for '{label}'."
     if not method.signed:
         return "Higher: more alike; not a statement about training." if name != "random" else "Random: a control."
-    return f"Positive: training on this example raised the probability of '{label}'."
+    if query.against is not None and method.preset is not None:
+        other = query.workspace.labels[query.against]
+        return f"Positive: training on this example moved the model from '{other}' towards '{label}'."
+    quantity = "logit" if method.family == "representer" else "probability"
+    return f"Positive: training on this example raised the {quantity} of '{label}'."
 
 
 def _rows(table: ScoreTable, top: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -139,6 +147,8 @@ def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
         console.print(
             _table(["token", "text", "score"], [[t["index"], t["text"], _signed(t["score"])] for t in answer["tokens"]])
         )
+    for note in answer["notes"]:
+        console.print(Text(printable(note)))
     for side in ("proponents", "opponents"):
         if answer[side]:
             rows = [[r["rank"], r["train_id"], _signed(r["score"]), r["label"], _joined(r)] for r in answer[side]]

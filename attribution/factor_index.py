@@ -24,7 +24,8 @@ KIND = "factors"
 SHARD = 1024
 HIGHEST_RANK = 8
 BYTES = 1.2e9
-SKETCH = 48
+SKETCH = 16
+SKETCH_IN_METRIC = 48
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -113,25 +114,24 @@ def _dot(shard: Shard, vectors: Mapping[str, Pair]) -> np.ndarray:
 
 
 def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
-    """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V, of rank 48 at most.
+    """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
 
-    `scale`: the root mean squares of the training gradients along the rows and columns of V, so that what is lost is
-    least in the scores. Seeded; cost: a few products of V with 64 columns.
+    A gradient has hardly more than the rank of its tokens: 16 are kept. A preconditioned one has all of it; with
+    `scale`, the root mean squares of the training gradients along its rows and columns, 48 are kept, those that weigh
+    most in the scores. Seeded; cost: a few products of V with some columns.
     """
-    if min(vector.shape) <= SKETCH:
+    width = SKETCH if scale is None else SKETCH_IN_METRIC
+    if min(vector.shape) <= width:
         side = torch.eye(min(vector.shape), dtype=vector.dtype, device=vector.device)
         return (side, vector) if vector.shape[0] <= vector.shape[1] else (vector.T, side)
-    rows, columns = scale if scale is not None else (torch.ones(vector.shape[0]), torch.ones(vector.shape[1]))
-    scaled = rows[:, None] * vector * columns
+    scaled = vector if scale is None else scale[0][:, None] * vector * scale[1]
     generator = torch.Generator().manual_seed(0)
-    basis = scaled @ torch.randn(vector.shape[1], SKETCH + 16, generator=generator).to(vector)
-    for _ in range(2):
-        basis = torch.linalg.qr(basis).Q
-        basis = scaled @ (scaled.T @ basis)
+    basis = scaled @ torch.randn(vector.shape[1], width + 16, generator=generator).to(vector)
+    basis = scaled @ (scaled.T @ torch.linalg.qr(basis).Q)
     basis = torch.linalg.qr(basis).Q
     inner, values, outer = torch.linalg.svd(basis.T @ scaled, full_matrices=False)
-    left = (basis @ inner[:, :SKETCH]).T / rows
-    return left * values[:SKETCH, None], outer[:SKETCH] / columns
+    left, right = (basis @ inner[:, :width]).T * values[:width, None], outer[:width]
+    return (left, right) if scale is None else (left / scale[0], right / scale[1])
 
 
 def open_factors(workspace: Workspace, part: Part, progress: Progress = silent) -> FactorIndex:

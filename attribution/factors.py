@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.errors import UserError
-from attribution.model import Classifier, Inputs
+from attribution.model import Classifier, Entering, Inputs
 
 Target = Callable[[Tensor], Tensor]
 Pair = tuple[Tensor, Tensor]
@@ -55,9 +55,11 @@ def run_pass(
     weights: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     watch: int | None = None,
+    entering: Entering = None,
 ) -> Pass:
     """Factors of the gradient of every example's loss −log p(target); `target` gives label ids (batch,) from logits.
 
+    `watch` asks for the states that enter a block; `entering` gives a block and such states, so that no lower one runs.
     Raises UserError where a layer is not run once an example, as the relative positions of DeBERTa are: its gradient
     cannot be told apart by example. Cost: a forward pass, and a backward pass down to the lowest of the layers.
     """
@@ -82,7 +84,7 @@ def run_pass(
         hidden = stack.enter_context(classifier.watching(watch)) if watch is not None else []
         stack.enter_context(torch.enable_grad())
         stack.enter_context(computing_in(classifier.device, dtype))
-        logits, _ = classifier.run(inputs, weights=weights)
+        logits = classifier.logits_from(inputs, entering, weights)
     labels = target(logits.detach().float())
     loss = nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
     found = torch.autograd.grad(loss, [out for _, out in seen.values()])

@@ -87,11 +87,9 @@ class GaussNewton:
         return {name: parameters[name].detach() for name in self.scope.names}
 
     def _logits(self, inputs: Inputs, hidden: Tensor | None, weights: dict[str, Tensor]) -> Tensor:
-        classifier, whole = self.workspace.classifier, {**self.workspace.weights(self.state), **weights}
-        if hidden is None or not self.scope.first_block:
-            return classifier.run(inputs, weights=whole)[0].float()
-        with classifier.cut_before(self.scope.first_block) as suffix:
-            return suffix.logits(inputs, hidden, whole).float()
+        whole = {**self.workspace.weights(self.state), **weights}
+        entering = (self.scope.first_block, hidden) if self.scope.first_block and hidden is not None else None
+        return self.workspace.classifier.logits_from(inputs, entering, whole).float()
 
     def _apart(self, vector: Tensor) -> dict[str, Tensor]:
         shapes = {name: weight.shape for name, weight in self._weights().items()}

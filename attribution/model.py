@@ -21,6 +21,7 @@ from torch.func import functional_call
 from attribution.tokens import Token, Word, tokens_of, words_of
 
 Inputs = dict[str, Tensor]
+Entering = tuple[int, Tensor] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +177,15 @@ class Classifier:
                 stack.enter_context(_hook(self.anatomy.embeddings.register_forward_hook, lambda *_: embeds))
             output = functional_call(self.model, dict(weights or {}), args=(), kwargs=inputs)
         return output.logits, seen[0]
+
+    def logits_from(
+        self, inputs: Inputs, entering: Entering = None, weights: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Logits (batch, labels); with `entering`, a block and the states that enter it, only from there on."""
+        if entering is None:
+            return self.run(inputs, weights=weights)[0]
+        with self.cut_before(entering[0]) as suffix:
+            return suffix.logits(inputs, entering[1], weights)
 
     def collect(
         self,

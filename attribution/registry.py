@@ -19,7 +19,7 @@ from attribution.parameters import Parameter, checked, parameters_of
 from attribution.quantity import Quantity
 from attribution.query import Query, make_query
 from attribution.results import Scored, ScoreTable, TokenScores
-from attribution.scoring import Choices, plan, score
+from attribution.scoring import Choices, fidelity_part, plan, score
 from attribution.workspace import Workspace
 
 Family = Literal["saliency", "similarity", "representer", "tracin", "influence", "pairing"]
@@ -104,7 +104,11 @@ def required_parts(workspace: Workspace, name: str, parameters: Mapping[str, Any
 
 def standard_parts(workspace: Workspace) -> list[Part]:
     """What the dashboard's first answers read: the head's features, then what RelatIF reads."""
-    return [*parts(workspace, "features"), *required_parts(workspace, "relatif")]
+    preset = get_method("relatif").preset
+    assert preset is not None
+    planned = plan(workspace, preset)
+    measured = [fidelity_part(workspace, planned)] if planned.scorer == "index" else []
+    return [*parts(workspace, "features"), *planned.parts(workspace), *measured]
 
 
 def _registrar(
@@ -128,6 +132,7 @@ def _registrar(
 @cache
 def methods() -> dict[str, Method]:
     """Every method by name, in the order of families, then of files, whichever file was imported first."""
+    import_module("attribution.fidelity")
     place = {import_module(f"attribution.methods.{file}").__name__: number for number, file in enumerate(FILES)}
     listed = sorted(
         _METHODS.values(), key=lambda m: (FAMILIES.index(m.family), place.get(m.documented.__module__, len(place)))

@@ -30,7 +30,8 @@ class Scored:
     """What a method returns: scores (train,), how they were made, and a way to ask for the words of some rows.
 
     `words` takes positions in the training table and returns, for each, a list of word scores. `exact_rows`: the
-    positions whose scores are exact where not all are. `notes`: what else there is to say, such as convergence.
+    positions whose scores are exact where not all are. `fidelity`: Spearman correlation with exact scores that was
+    measured. `notes`: what else there is to say, such as convergence.
     """
 
     scores: np.ndarray
@@ -39,6 +40,7 @@ class Scored:
     quantity: str
     words: Callable[[Sequence[int]], list[list[WordScore]]] | None = None
     exact_rows: np.ndarray | None = None
+    fidelity: float | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -30,6 +30,7 @@ SOLVERS = ("auto", "identity", "exact", "ekfac", "cg", "lissa", "arnoldi")
 NORMALISATIONS = ("none", "cosine", "relatif")
 SCORERS = ("auto", "head", "index", "sweep")
 RERANKED = 20
+FIDELITY = "fidelity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,20 @@ def plan(workspace: Workspace, choices: Choices) -> Plan:
     return Plan(choices=choices, scope=scope, solver=solver, scorer=found)
 
 
+def fidelity_part(workspace: Workspace, planned: Plan) -> Part:
+    """The part that says how well the index's answer to these choices agrees with the exact one, at the last state."""
+    factors = next(part for part in reversed(planned.parts(workspace)) if part.kind == "factors")
+    choices, last = planned.choices, max(0, len(workspace.checkpoints) - 1)
+    settled = {"solver": planned.solver, "normalise": choices.normalise, "damping": repr(choices.damping)}
+    return Part(kind=FIDELITY, checkpoint=last, options=tuple(sorted({**dict(factors.options), **settled}.items())))
+
+
+def fidelity(workspace: Workspace, planned: Plan) -> float | None:
+    """Median Spearman correlation of the index's scores with exact ones, where it was measured."""
+    part = fidelity_part(workspace, planned)
+    return float(np.median(load(workspace, part)["spearman"])) if part.is_built(workspace) else None
+
+
 def _check(choices: Choices, scope: Scope, solver: str, is_head: bool) -> None:
     if solver == "exact" and not is_head:
         raise UserError(f"solver=exact is for scope=head; for {choices.scope} choose ekfac, cg, lissa or arnoldi.")
@@ -125,7 +140,7 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
     sides, notes, total = [], [], np.zeros(len(workspace.train))
     for state in range(last + 1) if choices.checkpoints == "all" else [last]:
         rate = workspace.checkpoints[state].learning_rate if choices.rates and workspace.checkpoints else 1.0
-        side = _side(query, quantity, planned, state, progress, notes)
+        side = side_of(query, quantity, planned, state, progress, notes)
         sides.append((rate, side))
         total += rate * side.train(progress)
     exact_rows: np.ndarray | None = None
@@ -141,13 +156,14 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
         scorer=planned.scorer,
         exact=planned.scorer != "index",
         exact_rows=exact_rows,
+        fidelity=fidelity(workspace, planned) if planned.scorer == "index" else None,
         quantity=quantity.name,
         notes=tuple(notes),
         words=lambda positions: words_by_erasure(query, copies, positions),
     )
 
 
-def _side(query: Query, quantity: Quantity, planned: Plan, state: int, progress: Progress, notes: list[str]) -> Side:
+def side_of(query: Query, quantity: Quantity, planned: Plan, state: int, progress: Progress, notes: list[str]) -> Side:
     if planned.scorer == "head":
         return _head_side(query, quantity, planned, state, progress)
     workspace, choices, scope = query.workspace, planned.choices, planned.scope
@@ -163,7 +179,7 @@ def _side(query: Query, quantity: Quantity, planned: Plan, state: int, progress:
         workspace=workspace,
         state=state,
         scope=scope,
-        vector=vector,
+        given=vector,
         norm=norm,
         normalise=choices.normalise,
         layers=layers,
@@ -195,25 +211,35 @@ def _solve(
     progress: Progress,
     notes: list[str],
 ) -> tuple[dict[str, Tensor], float]:
-    """v = P∇F by parameter name, and the norm it is divided by where a normalisation asks for one."""
+    """v = P∇F by parameter name, with EK-FAC in its eigenbasis, and ‖v‖ or, for RelatIF, ‖P^½∇F‖."""
     choices = planned.choices
     if layers is not None:
-        vector = {n: layers[n.removesuffix(".weight")].solve(g, choices.damping) for n, g in found.items()}
+        turned = {name: layers[name.removesuffix(".weight")].turn(g) for name, g in found.items()}
+        inverse = {name: layers[name.removesuffix(".weight")].inverse(choices.damping) for name in found}
+        vector = {name: g * inverse[name] for name, g in turned.items()}
+        other = turned if choices.normalise == "relatif" else vector
     elif planned.solver == "identity":
-        vector = found
+        vector = other = found
     else:
-        operator = query.workspace.memo(
-            ("gauss-newton", planned.scope, state, choices.damping, choices.seed),
-            lambda: iterative.gauss_newton(query.workspace, planned.scope, state, choices.damping, choices.seed),
-        )
-        flat = torch.cat([g.flatten() for g in found.values()])
-        solver: Any = planned.solver
-        solved, note = iterative.solve(operator, flat, solver, choices.seed, progress)
-        notes.append(note)
-        pieces = solved.split([g.numel() for g in found.values()])
-        vector = {name: piece.view_as(g) for (name, g), piece in zip(found.items(), pieces, strict=True)}
-    other = found if choices.normalise == "relatif" else vector
+        vector = other = _by_products(query, planned, found, state, progress, notes)
     return vector, float(sum((vector[n].double() * other[n].double()).sum() for n in vector)) ** 0.5
+
+
+def _by_products(
+    query: Query, planned: Plan, found: dict[str, Tensor], state: int, progress: Progress, notes: list[str]
+) -> dict[str, Tensor]:
+    """P∇F by an iterative solver; its note on convergence is added to `notes`."""
+    choices, scope = planned.choices, planned.scope
+    operator = query.workspace.memo(
+        ("gauss-newton", scope, state, choices.damping, choices.seed),
+        lambda: iterative.gauss_newton(query.workspace, scope, state, choices.damping, choices.seed),
+    )
+    solver: Any = planned.solver
+    flat = torch.cat([g.flatten() for g in found.values()])
+    solved, note = iterative.solve(operator, flat, solver, choices.seed, progress)
+    notes.append(note)
+    pieces = solved.split([g.numel() for g in found.values()])
+    return {name: piece.view_as(g) for (name, g), piece in zip(found.items(), pieces, strict=True)}
 
 
 def _head_side(query: Query, quantity: Quantity, planned: Plan, state: int, progress: Progress) -> HeadSide:

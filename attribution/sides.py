@@ -4,8 +4,9 @@ Every scorer has the same two questions: the score of every training example (`t
 encoded rows, normalised as the training examples they were made from (`copies`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -15,9 +16,9 @@ from torch import Tensor
 from attribution.ekfac import Layer
 from attribution.factor_index import DTYPES, FactorIndex, precision_of, sketch
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
-from attribution.index import Progress
+from attribution.index import Progress, silent
 from attribution.scope import Scope
-from attribution.sweep import Encoded, exact_squares, sweep
+from attribution.sweep import Encoded, Metric, States, products, sweep
 from attribution.workspace import Workspace
 
 
@@ -73,90 +74,96 @@ def head_norms(units: HeadUnits, hessian: HeadHessian | None) -> np.ndarray:
 class SweepSide:
     """Any scope, by the exact sweep: v by parameter name, ‖v‖ or ‖P^½∇F‖, and how the training side is normalised.
 
-    `layers`: EK-FAC where its metric divides (RelatIF). `index`: where there is one, the states it kept below the
-    first block are read from it, in half precision.
+    `layers`: EK-FAC, where it is the curvature; then `given` is v in its eigenbasis. `index`: where there is one, the
+    states it kept below the first block are read from it, in half precision.
     """
 
     workspace: Workspace
     state: int
     scope: Scope
-    vector: Mapping[str, Tensor]
+    given: Mapping[str, Tensor]
     norm: float
     normalise: str
     layers: Mapping[str, Layer] | None
     damping: float
     index: FactorIndex | None
 
+    @cached_property
+    def vector(self) -> Mapping[str, Tensor]:
+        """v in the parameters' own coordinates."""
+        if self.layers is None:
+            return self.given
+        return {name: self.layers[name.removesuffix(".weight")].turn_back(v) for name, v in self.given.items()}
+
     def train(self, progress: Progress) -> np.ndarray:
         n = len(self.workspace.train)
         dtype = DTYPES[precision_of(self.workspace.classifier)]
-        what = f"exact scores over {self.scope.text}"
-        dots = self._dots(np.arange(n), dtype, lambda done: progress(done, n, what))
+        positions, what = np.arange(n), f"exact scores over {self.scope.text}"
+        dots = -sweep(
+            self.workspace.classifier,
+            *self._encoded(positions),
+            self.vector,
+            weights=self.workspace.weights(self.state),
+            states=self._states(positions),
+            dtype=dtype,
+            progress=lambda done: progress(done, n, what),
+        )
         if self.normalise == "none":
             return dots
         key = ("exact norms", self.state, self.scope, self.normalise, self.damping)
-        made = self.workspace.memo(
-            key, lambda: self.norms_of(np.arange(n), dtype, lambda done: progress(done, n, "exact norms"))
-        )
-        return cosine(dots, made, self.norm)
+        return cosine(dots, self.workspace.memo(key, lambda: self._products(positions, progress, dtype)[1]), self.norm)
 
     def exactly(self, positions: np.ndarray) -> np.ndarray:
         """Exact scores of some training examples, in float32: (positions,)."""
-        dots = self._dots(positions, torch.float32)
-        return dots if self.normalise == "none" else cosine(dots, self.norms_of(positions), self.norm)
+        if self.scope.is_linear:
+            dots, norms = self._products(positions, silent)
+            return -dots if self.normalise == "none" else cosine(-dots, norms, self.norm)
+        encoded, labels = self._encoded(positions)
+        weights = self.workspace.weights(self.state)
+        return -sweep(self.workspace.classifier, encoded, labels, self.vector, weights=weights)
 
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        positions, place = np.unique(owner, return_inverse=True)
         dots = -sweep(
             self.workspace.classifier,
             encoded,
             labels,
             self.vector,
             weights=self.workspace.weights(self.state),
-            first_block=self.scope.first_block,
             dtype=DTYPES[precision_of(self.workspace.classifier)],
         )
-        return dots if self.normalise == "none" else cosine(dots, self.norms_of(positions)[place], self.norm)
+        if self.normalise == "none":
+            return dots
+        positions, place = np.unique(owner, return_inverse=True)
+        return cosine(dots, self._products(positions, silent)[1][place], self.norm)
 
-    def norms_of(
-        self,
-        positions: np.ndarray,
-        dtype: torch.dtype = torch.float32,
-        progress: Callable[[int], None] = lambda done: None,
-    ) -> np.ndarray:
-        """Norms of some training examples' gradients, of which nothing is dropped: (positions,)."""
-        return np.sqrt(
-            exact_squares(
-                self.workspace.classifier,
-                *self._encoded(positions),
-                self.layers if self.normalise == "relatif" else None,
-                self.scope.layers,
-                self.damping,
-                weights=self.workspace.weights(self.state),
-                dtype=dtype,
-                progress=progress,
-            )
+    def _products(
+        self, positions: np.ndarray, progress: Progress, dtype: torch.dtype = torch.float32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """⟨v, ∇ℓ_i⟩ and the norms of some training examples' gradients, of which nothing is dropped."""
+        layers = self.layers if self.normalise == "relatif" else None
+        vector = self.vector if layers is None else self.given
+        dots, squares = products(
+            self.workspace.classifier,
+            *self._encoded(positions),
+            {name.removesuffix(".weight"): v for name, v in vector.items()},
+            Metric(names=self.scope.layers, layers=layers, damping=self.damping),
+            weights=self.workspace.weights(self.state),
+            states=self._states(positions),
+            dtype=dtype,
+            progress=lambda done: progress(done, len(positions), "exact norms"),
         )
+        return dots, np.sqrt(squares)
 
     def _encoded(self, positions: np.ndarray) -> tuple[Encoded, np.ndarray]:
         table = self.workspace.train.iloc[positions]
         pairs = table["text_pair"].tolist() if self.workspace.is_pair else None
         return self.workspace.classifier.tokenize(table["text"].tolist(), pairs), self.workspace.label_ids(table)
 
-    def _dots(
-        self, positions: np.ndarray, dtype: torch.dtype, progress: Callable[[int], None] = lambda done: None
-    ) -> np.ndarray:
-        index = self.index if self.index is not None and self.index.keeps_hidden else None
-        return -sweep(
-            self.workspace.classifier,
-            *self._encoded(positions),
-            self.vector,
-            weights=self.workspace.weights(self.state),
-            first_block=self.scope.first_block,
-            hidden=(lambda row: index.hidden(int(positions[row]))) if index else None,
-            dtype=dtype,
-            progress=progress,
-        )
+    def _states(self, positions: np.ndarray) -> States | None:
+        index = self.index
+        if index is None or not index.keeps_hidden or not self.scope.first_block:
+            return None
+        return States(block=self.scope.first_block, of=lambda row: index.hidden(int(positions[row])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,12 +177,12 @@ class IndexSide:
     def train(self, progress: Progress) -> np.ndarray:
         side, pairs = self.sweep, {}
         for layer in side.scope.layers:
-            vector = side.vector[f"{layer}.weight"]
+            given = side.given[f"{layer}.weight"]
             if side.layers is None:
-                pairs[layer] = sketch(vector)
+                pairs[layer] = sketch(given)
             else:
                 fitted = side.layers[layer]
-                left, right = sketch(fitted.rotate(vector), fitted.scale())
+                left, right = sketch(given, fitted.scale())
                 pairs[layer] = (left @ fitted.of_gradients.T, right @ fitted.of_inputs.T)
         dots = -self.index.dot(pairs)
         return dots if self.norms is None else cosine(dots, self.norms, side.norm)

@@ -6,6 +6,7 @@ that enter the first of them, where these were kept.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,9 +15,26 @@ from torch.autograd import forward_ad
 
 from attribution.ekfac import Layer
 from attribution.factors import computing_in, read_tokens, run_pass
-from attribution.model import Classifier, Inputs, length_sorted_batches
+from attribution.model import Classifier, Entering, length_sorted_batches
 
 Encoded = Mapping[str, list[list[int]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class States:
+    """States (tokens, width) that enter a transformer block, by row."""
+
+    block: int
+    of: Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """M over linear layers, `names`: the damped inverse of EK-FAC, or the identity where there are no `layers`."""
+
+    names: tuple[str, ...]
+    layers: Mapping[str, Layer] | None = None
+    damping: float = 0.1
 
 
 def sweep(
@@ -26,15 +44,14 @@ def sweep(
     vector: Mapping[str, Tensor],
     *,
     weights: Mapping[str, Tensor] | None = None,
-    first_block: int | None = None,
-    hidden: Callable[[int], np.ndarray] | None = None,
+    states: States | None = None,
     dtype: torch.dtype = torch.float32,
     progress: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """⟨v, ∇ℓ_i⟩ of every encoded row for v given by parameter name: (rows,) float64.
 
-    `hidden` gives the states (tokens, width) that enter `first_block` for a row; without it the lower blocks run. Cost:
-    about three forward passes of what lies above. bfloat16 keeps about three digits of the largest score.
+    `states` gives what enters a block below which nothing is in the scope; without it the lower blocks run. Cost: about
+    three forward passes of what lies above. bfloat16 keeps about three digits of the largest score.
     """
     own = dict(weights or {})
     parameters: dict[str, Tensor] = dict(classifier.model.named_parameters()) | own
@@ -44,13 +61,13 @@ def sweep(
     for rows in length_sorted_batches(lengths):
         inputs = classifier.pad(encoded, rows.tolist())
         with torch.no_grad(), computing_in(classifier.device, dtype), classifier.lock:
-            entering = _entering(classifier, inputs, rows, own, first_block, hidden)
+            entering = padded_states(classifier, rows, states)
             with forward_ad.dual_level():
                 duals = {
                     name: forward_ad.make_dual(parameters[name].detach(), tangent.to(parameters[name]))
                     for name, tangent in vector.items()
                 }
-                logits, tangent = forward_ad.unpack_dual(_logits(classifier, inputs, entering, {**own, **duals}))
+                logits, tangent = forward_ad.unpack_dual(classifier.logits_from(inputs, entering, {**own, **duals}))
         if tangent is None:
             made[rows] = 0  # nothing in the scope reaches the logits
             continue
@@ -62,74 +79,68 @@ def sweep(
     return made
 
 
-Entering = tuple[int, Tensor] | None
-
-
-def _entering(
-    classifier: Classifier,
-    inputs: Inputs,
-    rows: np.ndarray,
-    weights: Mapping[str, Tensor],
-    first_block: int | None,
-    hidden: Callable[[int], np.ndarray] | None,
-) -> Entering:
-    """The first block that runs with tangents and the states that enter it; None where everything runs."""
-    if not first_block or hidden is None:
+def padded_states(classifier: Classifier, rows: np.ndarray, states: States | None) -> Entering:
+    """The states of a batch of rows, padded on the right to the longest; None where none are kept."""
+    if states is None:
         return None
-    states = [torch.from_numpy(np.asarray(hidden(int(row)), dtype=np.float32)) for row in rows]
-    return first_block, torch.nn.utils.rnn.pad_sequence(states, batch_first=True).to(classifier.device)
+    found = [torch.from_numpy(np.asarray(states.of(int(row)), dtype=np.float32)) for row in rows]
+    return states.block, torch.nn.utils.rnn.pad_sequence(found, batch_first=True).to(classifier.device)
 
 
-def _logits(classifier: Classifier, inputs: Inputs, entering: Entering, weights: Mapping[str, Tensor]) -> Tensor:
-    if entering is None:
-        return classifier.run(inputs, weights=weights)[0]
-    with classifier.cut_before(entering[0]) as suffix:
-        return suffix.logits(inputs, entering[1], weights)
-
-
-def exact_squares(
+def products(
     classifier: Classifier,
     encoded: Encoded,
     labels: np.ndarray,
-    layers: Mapping[str, Layer] | None,
-    names: tuple[str, ...],
-    damping: float,
+    vector: Mapping[str, Tensor],
+    metric: Metric,
     *,
     weights: Mapping[str, Tensor] | None = None,
+    states: States | None = None,
     dtype: torch.dtype = torch.float32,
     progress: Callable[[int], None] = lambda done: None,
-) -> np.ndarray:
-    """∇ℓ_iᵀ(H + λI)⁻¹∇ℓ_i of every encoded row over linear layers, or ‖∇ℓ_i‖² where `layers` is None: (rows,).
+) -> tuple[np.ndarray, np.ndarray]:
+    """⟨v, ∇ℓ_i⟩ and ∇ℓ_iᵀ M ∇ℓ_i of every encoded row over linear layers: two arrays (rows,).
 
-    Nothing is truncated: every gradient is formed and turned into the eigenbasis whole. Cost: a forward and a backward
-    pass, and about three products of the layers' size a token.
+    v is given by layer, in the eigenbasis where the metric has one. Nothing is truncated: every gradient is formed and
+    turned into the eigenbasis whole. Cost: a forward and a backward pass, and about three products of the layers' size
+    a token.
     """
-    inverse = {name: layer.inverse(damping) for name, layer in (layers or {}).items()}
+    inverse = {name: layer.inverse(metric.damping) for name, layer in (metric.layers or {}).items()}
     targets = torch.from_numpy(labels).to(classifier.device)
     lengths = [len(ids) for ids in encoded["input_ids"]]
-    made, done = np.empty(len(lengths)), 0
+    made, done = np.zeros((2, len(lengths))), 0
     for rows in length_sorted_batches(lengths, tokens=1024):
-        inputs = classifier.pad(encoded, rows.tolist())
         wanted = targets[rows]
-        found = run_pass(classifier, inputs, lambda _, wanted=wanted: wanted, names, weights=weights, dtype=dtype)
-        total = torch.zeros(len(rows), device=classifier.device)
+        found = run_pass(
+            classifier,
+            classifier.pad(encoded, rows.tolist()),
+            lambda _, wanted=wanted: wanted,
+            metric.names,
+            weights=weights,
+            dtype=dtype,
+            entering=padded_states(classifier, rows, states),
+        )
         for name, pair in found.factors.items():
             entering, gradients = read_tokens(pair)
-            if layers is None:
-                total += ((entering @ entering.mT) * (gradients @ gradients.mT)).sum(dim=(1, 2))
-                continue
             with computing_in(classifier.device, dtype):
-                total += _squares(entering, gradients, layers[name], inverse[name])
-        made[rows] = total.double().cpu().numpy()
+                if metric.layers is not None:
+                    layer = metric.layers[name]
+                    entering, gradients = entering @ layer.of_inputs, gradients @ layer.of_gradients
+                dots = ((gradients @ vector[name]) * entering).float().sum(dim=(1, 2))
+                squares = _squares(entering, gradients, inverse.get(name))
+            made[0, rows] += dots.double().cpu().numpy()
+            made[1, rows] += squares.double().cpu().numpy()
         done += len(rows)
         progress(done)
-    return made
+    return made[0], made[1]
 
 
-def _squares(entering: Tensor, gradients: Tensor, layer: Layer, inverse: Tensor) -> Tensor:
-    entering, gradients = entering @ layer.of_inputs, gradients @ layer.of_gradients
+def _squares(entering: Tensor, gradients: Tensor, inverse: Tensor | None) -> Tensor:
+    """‖G_i‖², or Σ G_i² · inverse, of G_i = Σ_t δ_t a_tᵀ from the factors: (batch,)."""
+    if inverse is None:
+        return ((entering @ entering.mT) * (gradients @ gradients.mT)).float().sum(dim=(1, 2))
     if entering.shape[1] == 1:
         left, right = gradients[:, 0].float().square(), entering[:, 0].float().square()
-        return ((left @ inverse) * right).sum(dim=1).float()
+        return ((left @ inverse) * right).float().sum(dim=1)
     pairs = zip(gradients.split(4), entering.split(4), strict=True)
-    return torch.cat([((one.mT @ other).float().square() * inverse).sum(dim=(1, 2)) for one, other in pairs])
+    return torch.cat([(one.mT @ other).float().square_().flatten(1) @ inverse.flatten() for one, other in pairs])

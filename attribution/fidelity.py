@@ -1,0 +1,39 @@
+"""How faithful an index is: its scores against the exact ones, measured when it is built."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+from attribution.ekfac import sample
+from attribution.index import BUILDERS, Part, Progress, silent
+from attribution.query import make_query
+from attribution.scoring import FIDELITY, Choices, plan, side_of
+from attribution.workspace import Workspace
+
+TESTS = 5
+ROWS = 256
+
+
+def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:
+    """Spearman correlation of index and exact scores over 256 training examples, for five test examples: (tests,)."""
+    choices = Choices(
+        scope=part.option("scope"),
+        solver=part.option("solver"),
+        normalise=part.option("normalise"),
+        damping=float(part.option("damping")),
+        scorer="index",
+    )
+    planned, rows = plan(workspace, choices), sample(workspace, ROWS)[0]
+    found = []
+    for test in workspace.test.index[:: max(1, len(workspace.test) // TESTS)][:TESTS]:
+        query = make_query(workspace, test=int(test))
+        side = side_of(query, query.quantity(), planned, part.checkpoint, silent, [])
+        scores = (side.train(silent)[rows], side.exactly(rows))
+        found.append(np.corrcoef([rankdata(values) for values in scores])[0, 1])
+        progress(len(found), TESTS, f"agreement with exact scores over {choices.scope}")
+    np.save(folder / "spearman.npy", np.array(found))
+    return ("spearman",)
+
+
+BUILDERS[FIDELITY] = _build
