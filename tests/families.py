@@ -2,7 +2,11 @@
 
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -15,7 +19,8 @@ from transformers.models.deberta_v2.tokenization_deberta_v2 import DebertaV2Toke
 from transformers.models.distilbert.tokenization_distilbert import DistilBertTokenizer
 from transformers.models.roberta.tokenization_roberta import RobertaTokenizer
 
-from attribution.loading import quiet
+from attribution.loading import load_classifier, quiet
+from attribution.model import Classifier
 from tests.tiny import PIECES, WORDS, sentences
 
 LONGEST = 48
@@ -126,3 +131,17 @@ def tiny_model(
         kind.from_config(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder
+
+
+@cache
+def classifier_of(family: str) -> Classifier:
+    """The tiny classifier of a family, read once; tests share it and leave it as it is."""
+    with TemporaryDirectory() as folder:
+        classifier, missing = load_classifier(tiny_model(family, Path(folder) / "model"), ["negative", "positive"])
+    assert not missing
+    return classifier
+
+
+def in_float64(classifier: Classifier) -> Classifier:
+    """A copy of a classifier that computes in float64."""
+    return replace(classifier, model=deepcopy(classifier.model).double())

@@ -1,0 +1,130 @@
+"""The exact sweep and exact norms: against gradients of one example at a time by plain autograd."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from attribution.factor_index import factor_parts, open_factors
+from attribution.model import Classifier
+from attribution.scope import make_scope
+from attribution.sweep import Metric, States, products, sweep
+from attribution.workspace import Workspace
+from tests.dense import LAST
+from tests.families import FAMILIES, classifier_of, in_float64
+from tests.oracles import assert_close, doubled, flat_gradient, reopened, training_gradients
+
+TEXTS = [
+    "the plot",
+    "a warmly clever scene , but the plot was dull",
+    "film",
+    "a very stale song and the cast was cold .",
+]
+LABELS = np.array([0, 1, 1, 0])
+
+
+def direction(classifier: Classifier, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """A random vector over the named parameters, in the model's own numbers."""
+    generator = torch.Generator().manual_seed(3)
+    parameters = dict(classifier.model.named_parameters())
+    return {n: torch.randn(parameters[n].shape, generator=generator, dtype=torch.float64) for n in names}
+
+
+def flat(vector: Mapping[str, Tensor]) -> np.ndarray:
+    return np.concatenate([part.numpy().ravel() for part in vector.values()])
+
+
+def loop(classifier: Classifier, names: tuple[str, ...]) -> np.ndarray:
+    """∇ℓ of each text alone, through the plain transformers model: (texts, parameters)."""
+    model, rows = classifier.model, []
+    parameters = dict(model.named_parameters())
+    for name in names:
+        parameters[name].requires_grad_()
+    for text, label in zip(TEXTS, LABELS, strict=True):
+        logits = model(**classifier.tokenizer(text, return_tensors="pt")).logits
+        loss = -logits.log_softmax(dim=-1)[0, label]
+        rows.append(flat_gradient(model, loss, names))
+    model.requires_grad_(False)
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("text", ["head", "last:1", "last:2", "embeddings", "all"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_scope_of_every_family_is_the_loops(family: str, text: str, bias: bool) -> None:
+    """⟨v, ∇ℓ_i⟩ in one padded batch equals a loop of autograd over single texts, in float64 (DeBERTa's scale is not)."""
+    classifier = in_float64(classifier_of(family))
+    names = make_scope(classifier, text, bias=bias).names
+    vector, gradients = direction(classifier, names), loop(classifier, names)
+    found = sweep(classifier, classifier.tokenize(TEXTS), LABELS, vector)
+    assert_close(found, gradients @ flat(vector), relative=1e-6, what="products")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_products_and_norms_of_every_family_are_the_loops(family: str) -> None:
+    """⟨v, ∇ℓ_i⟩ and ‖∇ℓ_i‖² over last:2 from whole gradients equal those by autograd, one text at a time."""
+    classifier = classifier_of(family)
+    twin, scope = in_float64(classifier), make_scope(classifier, "last:2")
+    vector, gradients = direction(classifier, scope.names), loop(twin, scope.names)
+    by_layer = {name.removesuffix(".weight"): part.float() for name, part in vector.items()}
+    dots, squares = products(classifier, classifier.tokenize(TEXTS), LABELS, by_layer, Metric(names=scope.layers))
+    assert_close(dots, gradients @ flat(vector), relative=1e-4, what="products")
+    assert_close(squares, np.square(gradients).sum(axis=1), relative=1e-4, what="squared norms")
+
+
+def of_training_set(workspace: Workspace, scope: str, state: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The sweep over the training set at a saved state, and the products that loops give."""
+    names = LAST[scope]
+    vector = direction(workspace.classifier, names)
+    encodings = workspace.classifier.tokenize(*workspace.texts("train"))
+    labels = workspace.label_ids(workspace.train)
+    found = sweep(workspace.classifier, encodings, labels, vector, weights=workspace.weights(state), **options)
+    return found, training_gradients(workspace, names, state) @ flat(vector)
+
+
+@pytest.mark.parametrize("state", [0, 1, 2])
+def test_an_earlier_state_has_its_own_gradients(moving: Workspace, state: int) -> None:
+    """With a saved state's weights, in every layer different, the products are those of a plain model in that state."""
+    found, expected = of_training_set(moving, "last:2", state)
+    assert_close(found, expected, relative=1e-4, what=f"products of state {state}")
+
+
+def test_pairs_are_swept_like_single_texts(pairs: Workspace) -> None:
+    """The same over pairs of texts, whose segments differ, in float64."""
+    found, expected = of_training_set(doubled(pairs), "last:1", 1)
+    assert_close(found, expected, relative=1e-8, what="products")
+
+
+@pytest.mark.parametrize("scope", ["last:1", "last:2"])
+def test_from_kept_states_it_is_the_same_to_half_precision(workspace: Workspace, scope: str) -> None:
+    """Begun from the half-precision states that the index keeps, the products agree to three digits."""
+    index = open_factors(workspace, factor_parts(workspace, scope)[0])
+    block = make_scope(workspace.classifier, scope).first_block
+    assert index.keeps_hidden and block
+    found, expected = of_training_set(workspace, scope, 1, states=States(block=block, of=index.hidden))
+    assert_close(found, expected, relative=5e-3, what="products")
+    zeros = States(block=block, of=lambda row: np.zeros_like(index.hidden(row)))
+    other, _ = of_training_set(workspace, scope, 1, states=zeros)
+    assert np.abs(other - expected).max() > 0.05 * np.abs(expected).max(), "the kept states are not read"
+
+
+def test_progress_reaches_the_number_of_rows(workspace: Workspace) -> None:
+    """The reports rise to the number of rows, each batch once."""
+    seen: list[int] = []
+    of_training_set(reopened(workspace), "last:1", 1, progress=seen.append)
+    assert seen == sorted(set(seen)) and seen[-1] == len(workspace.train)
+
+
+def test_a_vector_that_nothing_reads_gives_zero() -> None:
+    """Positions beyond the longest text play no part: the product is 0 along their rows, not an error."""
+    classifier = in_float64(classifier_of("bert"))
+    table = classifier.model.bert.embeddings.position_embeddings.weight
+    along = torch.zeros_like(table)
+    along[-5:] = 1
+    name = "bert.embeddings.position_embeddings.weight"
+    encodings = classifier.tokenize(TEXTS)
+    assert not sweep(classifier, encodings, LABELS, {name: along}).any()
+    assert sweep(classifier, encodings, LABELS, {name: torch.randn_like(table)}).all()
