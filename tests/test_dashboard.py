@@ -24,7 +24,7 @@ from attribution import attribute, head
 from attribution.cli import Reporter
 from attribution.index import build, parts
 from attribution.query import Query, make_query
-from attribution.registry import get_method
+from attribution.registry import get_method, standard_parts
 from attribution.results import Scored, ScoreTable, TokenScores
 from attribution.workspace import Workspace
 from dashboard import cache, charts, jobs, present, tables
@@ -67,7 +67,7 @@ def open_app(no_memory: None, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
 def indexed(request: pytest.FixtureRequest) -> Workspace:
     """The workspace that the test names (single texts unless it does), with its index."""
     opened: Workspace = request.getfixturevalue(getattr(request, "param", "workspace"))
-    build(opened, [*parts(opened, "features", "all"), *parts(opened, "word_gradients", "all")])
+    build(opened, [*parts(opened, "features", "all"), *parts(opened, "word_gradients", "all"), *standard_parts(opened)])
     return opened
 
 
@@ -439,9 +439,9 @@ def test_unusable_workspace_is_one_red_box(fresh: Workspace, open_app: OpenApp, 
 
 
 def test_method_that_refuses_says_why_and_leaves_the_rest(indexed, open_app: OpenApp, monkeypatch):
-    """Where the default method cannot answer, its card says why, and another method can be chosen there."""
+    """Where a method cannot answer, its card says why, and another method can be chosen there."""
     monkeypatch.setattr(head, "MOST_PARAMETERS", 1)
-    app = open_app(indexed.directory)
+    app = open_app(indexed.directory, method="influence_head")
     assert not app.exception
     assert "choose a method without curvature" in said(app.error)
     assert "Why does it look there?" in said(app.markdown)
@@ -454,7 +454,7 @@ def test_same_text_with_two_labels_keeps_both_true_labels(tmp_path: Path, open_a
     """Test examples of one text and two labels are told apart: each page says the label of its own row."""
     rows = pd.DataFrame({"text": ["a warm film", "a warm film"], "label": ["negative", "positive"]})
     made = workspace_of(tmp_path, sentences(12, seed=1), rows)
-    build(made, parts(made, "features", "all"))
+    build(made, standard_parts(made))
     app = open_app(made.directory, label="true")
     for name in ("Next", "Previous"):
         assert f"Why “{made.test.at[int(app.query_params['test']), 'label']}”?" in said(app.markdown)
@@ -472,8 +472,9 @@ def finished(job: Job) -> Job:
 
 def test_index_is_built_in_another_process_once(fresh: Workspace, no_memory: None):
     """One job builds the index; asking again while it runs gives the same job; afterwards the parts are there."""
-    job = jobs.start(fresh, "head")
-    assert jobs.start(fresh, "head") is job and jobs.job("head") is job
+    options = ("--scope", "head", "--checkpoints", "all")
+    job = jobs.start(fresh, "head", *options)
+    assert jobs.start(fresh, "head", *options) is job and jobs.job("head") is job
     assert job.running and job.failed is None
     share, text = job.progress()
     assert 0 <= share <= 1 and text
@@ -481,13 +482,14 @@ def test_index_is_built_in_another_process_once(fresh: Workspace, no_memory: Non
     finished(job)
     assert not job.running and job.failed is None
     assert all(part.is_built(fresh) for part in parts(fresh, "features", "all"))
+    assert not list((fresh.directory / "index").glob("*.new")), "something unfinished is left over"
     with job.log:
-        assert jobs.start(fresh, "head") is not job, "an ended job does not keep a new one from starting"
+        assert jobs.start(fresh, "head", *options) is not job, "an ended job does not keep a new one from starting"
 
 
 def test_stopped_job_is_not_a_failure(fresh: Workspace, no_memory: None):
     """Stop ends the process, which then neither runs nor failed."""
-    job = jobs.start(fresh, "embeddings")
+    job = jobs.start(fresh, "embeddings", "--scope", "embeddings")
     job.stop()
     assert not finished(job).running
     assert job.process.returncode != 0 and job.failed is None
@@ -497,13 +499,13 @@ def test_failed_job_says_why(fresh: Workspace, open_app: OpenApp):
     """A job that cannot read its workspace ends with the reason, which the page shows beside the way to try again."""
     written = (fresh.directory / "workspace.toml").read_bytes()
     (fresh.directory / "workspace.toml").write_bytes(b"broken")
-    job = finished(jobs.start(fresh, "head"))
+    job = finished(jobs.start(fresh, "standard"))
     (fresh.directory / "workspace.toml").write_bytes(written)
     assert job.failed and re.match("influscope: The workspace '.*' is damaged: workspace.toml", job.failed)
     app = open_app(fresh.directory)
     assert job.failed in said(app.error)
     assert app.button(key="build-relatif").label == "Compute it"
-    assert jobs.job("head") is job, "a failed job is not started again unasked"
+    assert jobs.job("standard") is job, "a failed job is not started again unasked"
 
 
 def test_progress_reads_what_the_command_writes(monkeypatch, capfd):
@@ -548,13 +550,25 @@ def test_missing_parts_are_those_not_built(fresh: Workspace, no_memory: None, mo
     """Before the index every part a method reads is missing, afterwards none; a method without index misses none."""
     monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(fresh.directory))
     assert cache.missing_parts("random") == []
-    assert cache.missing_parts("relatif") == parts(fresh, "features", "final")
-    assert cache.missing_parts("tracin_we") == parts(fresh, "word_gradients", "all")
-    build(fresh, parts(fresh, "features", "all"))
-    assert cache.missing_parts("relatif") == []
-    assert len(cache.missing_parts("tracin_we")) == len(fresh.checkpoints) == 2
-    build(fresh, parts(fresh, "word_gradients", "all"))
-    assert cache.missing_parts("tracin_we") == []
+    over_head = {"relatif": (("scope", "head"),), "tracin_we": ()}
+    for method, kind, states in (("relatif", "features", "final"), ("tracin_we", "word_gradients", "all")):
+        wanted = parts(fresh, kind, states)
+        assert cache.missing_parts(method, over_head[method]) == wanted
+        for done in range(len(wanted)):
+            assert cache.missing_parts(method, over_head[method]) == wanted[done:]
+            build(fresh, wanted[done : done + 1])
+        assert cache.missing_parts(method, over_head[method]) == []
+    assert [part.kind for part in cache.missing_parts("relatif")] == ["factors", "curvature", "norms"]
+    assert {part.option("scope") for part in cache.missing_parts("relatif", (("scope", "last:1"),))} == {"last:1"}
+
+
+def test_standard_parts_are_what_the_first_answers_read(fresh: Workspace, no_memory: None, monkeypatch):
+    """RelatIF by default and every method over the head are computed unasked; another scope and TracIn are not."""
+    monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(fresh.directory))
+    for method, settings in (("relatif", ()), ("influence_head", ()), ("gd", ()), ("influence", ())):
+        assert cache.are_standard(cache.missing_parts(method, settings)), method
+    for method, settings in (("relatif", (("scope", "last:1"),)), ("relatif", (("damping", 0.5),)), ("tracin", ())):
+        assert not cache.are_standard(cache.missing_parts(method, settings)), f"{method} {settings}"
 
 
 def test_vocabulary_of_these_tests_is_the_models(workspace):

@@ -150,15 +150,19 @@ def test_words_point_into_their_text(workspace: Workspace, pairs: Workspace, met
 
 def test_parameters_are_those_used(workspace: Workspace) -> None:
     """Defaults and given values, parsed, stand in the answer."""
-    answer = read_json(answer_of(workspace, "saliency_influence", damping="0.5", bias="true"))
+    answer = read_json(answer_of(workspace, "saliency_influence", scope="head", damping="0.5", bias="true"))
     assert answer["parameters"] == {
         "saliency": "gradient_x_input",
-        "solver": "exact",
+        "scope": "head",
+        "solver": "auto",
         "normalise": "relatif",
         "damping": 0.5,
         "bias": True,
+        "scorer": "auto",
+        "seed": 0,
     }
-    assert answer["explained"] == {"quantity": "saliency", "label": answer["predicted_label"], "token": 2}
+    label = answer["predicted_label"]
+    assert answer["explained"] == {"quantity": "saliency", "label": label, "token": 2, "against": None}
 
 
 def test_numbers_that_are_none_are_null(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ def test_relatif_is_the_cosine_in_the_root_of_the_hessian(space: Workspace, bias
     root = vectors @ np.diag(values**-0.5) @ vectors.T
     query, gradients = root @ query, gradients @ root
     expected = -gradients @ query / np.linalg.norm(gradients, axis=1) / np.linalg.norm(query)
-    found = scores(space, "relatif", bias=bias)
+    found = scores(space, "relatif", scope="head", bias=bias, damping=0.01)
     assert_close(found, expected, relative=2e-4)
     assert np.abs(found).max() <= 1 + 1e-6
 
@@ -209,7 +209,8 @@ def test_words_are_what_erasing_them_changes(space: Workspace, method: str) -> N
 
     Recomputed for one example at a time with plain autograd; a normalised score keeps the whole example's length.
     """
-    found = attribute(space, method, test=3, label=space.labels[1])
+    head = {"scope": "head", "damping": 0.01} if method == "relatif" else {}
+    found = attribute(space, method, test=3, label=space.labels[1], **head)
     bias = method == "influence_head"
     every = range(2) if method == "tracin_last" else [1]
     train_id = 4
