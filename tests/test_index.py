@@ -11,12 +11,22 @@ import pytest
 import torch
 
 from attribution import index, open_workspace
+from attribution.ekfac import curvature_parts, norms_parts
 from attribution.errors import UserError
+from attribution.factor_index import factor_parts
 from attribution.index import Part, build, load, parts
 from attribution.workspace import Workspace
 from tests.oracles import assert_close, encoded, log_probability, penultimate, plain_model, reopened, with_training_data
 
 KINDS = tuple(index.BUILDERS)
+ARRAYS = {
+    "features": ["features", "logits"],
+    "word_gradients": ["gradient", "scale", "example", "position", "vocabulary", "start"],
+    "sentence_embeddings": ["features"],
+    "factors": ["ranks", "shard-0000", "shard-0000-energy", "shard-0000-first", "shard-0000-hidden"],
+    "curvature": [f"{i:03d}-{name}" for i in (0, 7) for name in ("of_inputs", "gradient_values", "eigenvalues")],
+    "norms": ["norms"],
+}
 
 
 class Reports:
@@ -31,8 +41,28 @@ class Reports:
         self.then()
 
 
+def some_parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> list[Part]:
+    """The parts of a kind, over last:1 where it has a scope."""
+    match kind:
+        case "factors":
+            return factor_parts(workspace, "last:1", checkpoints)
+        case "curvature":
+            return curvature_parts(workspace, "last:1", checkpoints)
+        case "norms":
+            return norms_parts(workspace, "last:1", 0.1, checkpoints)
+        case _:
+            return parts(workspace, kind, checkpoints)
+
+
 def one(workspace: Workspace, kind: str) -> Part:
-    return parts(workspace, kind)[0]
+    return some_parts(workspace, kind)[0]
+
+
+def ready(workspace: Workspace, kind: str) -> Part:
+    """The part of a kind, not built, with what it is made from."""
+    if kind == "norms":
+        build(workspace, [one(workspace, "factors"), one(workspace, "curvature")])
+    return one(workspace, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,26 +115,21 @@ def test_word_gradients_are_those_of_a_loop(request: pytest.FixtureRequest, spac
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_part_is_read_once_and_kept(fresh: Workspace, kind: str) -> None:
     """The first load reports rising progress up to n_train; later ones, and other processes, build nothing."""
-    reports = Reports()
-    first = load(fresh, one(fresh, kind), reports)
-    done = [d for d, _, _ in reports.seen]
-    assert done == sorted(done) and done[-1] == len(fresh.train)
-    assert {total for _, total, _ in reports.seen} == {len(fresh.train)}
+    part, reports = ready(fresh, kind), Reports()
+    first = load(fresh, part, reports)
+    done, (total,) = [d for d, _, _ in reports.seen], {total for _, total, _ in reports.seen}
+    assert done == sorted(done) and done[-1] == total
+    assert total == len(fresh.train) * (2 if kind == "curvature" else 1)
     again, silence = reopened(fresh), Reports()
     second = load(again, one(again, kind), silence)
     assert not silence.seen, f"built again: {silence.seen}"
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def arrays_of(kind: str) -> list[str]:
-    names = {"features": ["features", "logits"]}
-    return names.get(kind, ["gradient", "scale", "example", "position", "vocabulary", "start"])
-
-
-@pytest.mark.parametrize(("kind", "array"), [(kind, array) for kind in KINDS for array in arrays_of(kind)])
+@pytest.mark.parametrize(("kind", "array"), [(kind, array) for kind in KINDS for array in ARRAYS[kind]])
 def test_a_damaged_array_is_made_again(fresh: Workspace, kind: str, array: str) -> None:
     """One flipped bit in any array: the part is rebuilt, says so, and holds what it held."""
-    part = one(fresh, kind)
+    part = ready(fresh, kind)
     before = {name: np.array(values) for name, values in load(fresh, part).items()}
     path = part.folder(fresh) / f"{array}.npy"
     content = bytearray(path.read_bytes())
@@ -138,7 +163,8 @@ def test_a_killed_build_leaves_no_half_part(fresh: Workspace, tmp_path: Path, ki
         moments.append(tmp_path / f"moment{len(moments)}")
         shutil.copytree(fresh.directory, moments[-1])
 
-    part = one(fresh, kind)
+    part = ready(fresh, kind)
+    before = {f.name for f in (fresh.directory / "index").glob("*") if f.is_dir()}
     whole = load(fresh, part, Reports(copy_the_disk))
     assert moments
     for moment in moments:
@@ -146,7 +172,8 @@ def test_a_killed_build_leaves_no_half_part(fresh: Workspace, tmp_path: Path, ki
         assert not part.is_built(killed), f"{kind} count as built in the middle of the build"
         found = load(killed, part)
         assert all(np.array_equal(found[name], whole[name]) for name in whole)
-        assert [f.name for f in (moment / "index").iterdir()] == [part.folder(killed).name], "something is left over"
+        left = {f.name for f in (moment / "index").iterdir()} - {part.folder(killed).name}
+        assert left == before, "something is left over"
 
 
 def test_only_missing_parts_are_built(fresh: Workspace) -> None:
@@ -201,8 +228,18 @@ class TestKey:
 
     def test_every_part_has_its_own(self, moving: Workspace) -> None:
         """Kinds and saved states never share a folder."""
-        folders = [part.folder(moving) for kind in KINDS for part in parts(moving, kind, "all")]
-        assert len(set(folders)) == len(folders) == 6
+        folders = [part.folder(moving) for kind in KINDS for part in some_parts(moving, kind, "all")]
+        assert len(set(folders)) == len(folders) == 3 * len(KINDS)
+
+    def test_scope_precision_and_damping_are_in_it(self, workspace: Workspace) -> None:
+        """Every choice that changes the content has a folder of its own."""
+        wanted = [
+            *factor_parts(workspace, "last:1", precision="fp32"),
+            *factor_parts(workspace, "last:1", precision="bf16"),
+        ]
+        wanted += [*factor_parts(workspace, "last:2"), *curvature_parts(workspace, "last:2")]
+        wanted += [part for damping in (0.1, 0.2) for part in norms_parts(workspace, "last:1", damping)]
+        assert len({part.folder(workspace) for part in wanted}) == len(wanted)
 
     def test_place_and_name_do_not_matter(self, workspace: Workspace, fresh: Workspace) -> None:
         """A copy elsewhere, under another name, has the same key: an index travels with its workspace."""
