@@ -13,9 +13,10 @@ from attribution.ekfac import sample
 from attribution.workspace import Workspace
 from tests.oracles import encoded, log_probability, own_model, query_gradient, training_gradients
 
-BLOCK = (
-    "attention.self.query attention.self.key attention.self.value attention.output.dense intermediate.dense output.dense"
-).split()
+BLOCK = [
+    *(f"attention.self.{name}" for name in ("query", "key", "value")),
+    *("attention.output.dense", "intermediate.dense", "output.dense"),
+]
 ABOVE = ("bert.pooler.dense", "classifier")
 
 

@@ -10,9 +10,10 @@ from attribution.scope import make_scope
 from tests.families import FAMILIES, classifier_of
 from tests.tiny import refusal
 
-BERT = (
-    "attention.self.query attention.self.key attention.self.value attention.output.dense intermediate.dense output.dense"
-).split()
+BERT = [
+    *(f"attention.self.{name}" for name in ("query", "key", "value")),
+    *("attention.output.dense", "intermediate.dense", "output.dense"),
+]
 # The weight matrices of a block. DeBERTa's projections of relative positions run once a batch, and with share_att_key
 # those of queries and keys run on the positions too: their gradients cannot be told apart by example.
 BLOCK = {

@@ -55,7 +55,7 @@ def loop(classifier: Classifier, names: tuple[str, ...]) -> np.ndarray:
 @pytest.mark.parametrize("text", ["head", "last:1", "last:2", "embeddings", "all"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_scope_of_every_family_is_the_loops(family: str, text: str, bias: bool) -> None:
-    """⟨v, ∇ℓ_i⟩ in one padded batch equals a loop of autograd over single texts, in float64 (DeBERTa's scale is not)."""
+    """⟨v, ∇ℓ_i⟩ in one padded batch equals a loop of autograd over single texts, in float64 but for DeBERTa's scale."""
     classifier = in_float64(classifier_of(family))
     names = make_scope(classifier, text, bias=bias).names
     vector, gradients = direction(classifier, names), loop(classifier, names)
