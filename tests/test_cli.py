@@ -227,6 +227,32 @@ def test_a_saliency_method_explains_tokens(influscope: Command, workspace: Works
     assert "[CLS]" in influscope(*common).out
 
 
+INDEXES: dict[str, tuple[list[object], list[tuple[str, int, str]]]] = {
+    "the standard": ([], [("curvature", 1, "last:2"), ("factors", 1, "last:2"), ("features", 1, "")]),
+    "a scope": (["--scope", "head", "--checkpoints", "all"], [("features", 0, ""), ("features", 1, "")]),
+    "a precision": (
+        ["--scope", "last:1", "--precision", "bf16"],
+        [("curvature", 1, "last:1"), ("factors", 1, "last:1")],
+    ),
+    "a method": (["--method", "gd", "--set", "scope=last:1"], [("factors", 1, "last:1")]),
+    "every state": (["--method", "tracin"], [("factors", 0, "last:2"), ("factors", 1, "last:2")]),
+}
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_index_builds_what_it_is_asked(influscope: Command, fresh: Workspace, name: str) -> None:
+    """Kind, saved state and scope of everything that lies on disk afterwards, norms aside; the precision is kept."""
+    options, expected = INDEXES[name]
+    done = influscope("index", fresh.directory, *options)
+    assert (done.status, done.out) == (0, ""), done.err
+    found = [json.loads(path.read_text()) for path in (fresh.directory / "index").glob("*/manifest.json")]
+    made = sorted((part["kind"], part["state"], part.get("scope", "")) for part in found)
+    assert [part for part in made if part[0] not in ("norms", "fidelity")] == expected
+    if "bf16" in options:
+        assert {part["precision"] for part in found} == {"bf16"}
+    assert influscope("index", fresh.directory, *options).err == "", "built again"
+
+
 def test_options_reach_the_method(influscope: Command, workspace: Workspace) -> None:
     """--token, --label and --set change the question and are repeated in the answer."""
     common = ["explain", workspace.directory, "--test", 0, "--top", 1, "--format", "json"]
@@ -320,6 +346,13 @@ OTHER_MISTAKES: dict[str, tuple[list[object], list[str]]] = {
     "train with no seed": (["train", "{w}", "--seed", -1], ["seed"]),
     "train too many blocks": (["train", "{w}", "--trainable", "last:9"], ["last:9", "last:3"]),
     "index of what": (["index", "{w}", "--scope", "feet"], ["'feet'", "head"]),
+    "index of two things": (["index", "{w}", "--scope", "head", "--method", "gd"], ["--scope or --method, not both"]),
+    "index of no method": (["index", "{w}", "--method", "trakk"], ["No method 'trakk'"]),
+    "index of which states": (["index", "{w}", "--checkpoints", "first"], ["No checkpoints 'first'", "all, final"]),
+    "index how precise": (["index", "{w}", "--precision", "fp16"], ["No precision 'fp16'", "auto, bf16, fp32"]),
+    "index by nobody": (["index", "{w}", "--workers", 0], ["--workers", "0"]),
+    "index of too many blocks": (["index", "{w}", "--scope", "last:9"], ["last:9", "last:3"]),
+    "index of what is no linear layer": (["index", "{w}", "--scope", "*embeddings*"], ["not linear layers only"]),
     "methods as what": (["methods", "--format", "xml"], ["'xml'", "json"]),
     "new without a model": (["new", "{tmp}/x", "--train", "a.csv", "--test", "b.csv"], ["--model"]),
     "new from nothing": (

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from attribution import index, open_workspace
+from attribution import fidelity, index, list_methods, open_workspace
 from attribution.ekfac import curvature_parts, norms_parts
 from attribution.errors import UserError
 from attribution.factor_index import factor_parts
 from attribution.index import Part, build, load, parts
+from attribution.registry import required_parts
 from attribution.workspace import Workspace
 from tests.oracles import assert_close, encoded, log_probability, penultimate, plain_model, reopened, with_training_data
 
-KINDS = tuple(index.BUILDERS)
 ARRAYS = {
     "features": ["features", "logits"],
     "word_gradients": ["gradient", "scale", "example", "position", "vocabulary", "start"],
@@ -26,7 +26,10 @@ ARRAYS = {
     "factors": ["ranks", "shard-0000", "shard-0000-energy", "shard-0000-first", "shard-0000-hidden"],
     "curvature": [f"{i:03d}-{name}" for i in (0, 7) for name in ("of_inputs", "gradient_values", "eigenvalues")],
     "norms": ["norms"],
+    "fidelity": ["spearman"],
 }
+KINDS = tuple(ARRAYS)
+MADE_FROM = {"norms": ["factors", "curvature"], "fidelity": ["factors"]}
 
 
 class Reports:
@@ -50,6 +53,9 @@ def some_parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> l
             return curvature_parts(workspace, "last:1", checkpoints)
         case "norms":
             return norms_parts(workspace, "last:1", 0.1, checkpoints)
+        case "fidelity":
+            (last,) = [p for p in required_parts(workspace, "gd", {"scope": "last:1"}) if p.kind == kind]
+            return parts(workspace, kind, checkpoints, **dict(last.options))
         case _:
             return parts(workspace, kind, checkpoints)
 
@@ -60,9 +66,14 @@ def one(workspace: Workspace, kind: str) -> Part:
 
 def ready(workspace: Workspace, kind: str) -> Part:
     """The part of a kind, not built, with what it is made from."""
-    if kind == "norms":
-        build(workspace, [one(workspace, "factors"), one(workspace, "curvature")])
+    build(workspace, [one(workspace, other) for other in MADE_FROM.get(kind, [])])
     return one(workspace, kind)
+
+
+def test_every_kind_is_tested_here() -> None:
+    """A kind of index that is added has its arrays listed above."""
+    list_methods()
+    assert set(index.BUILDERS) == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,7 +130,8 @@ def test_every_part_is_read_once_and_kept(fresh: Workspace, kind: str) -> None:
     first = load(fresh, part, reports)
     done, (total,) = [d for d, _, _ in reports.seen], {total for _, total, _ in reports.seen}
     assert done == sorted(done) and done[-1] == total
-    assert total == len(fresh.train) * (2 if kind == "curvature" else 1)
+    n = len(fresh.train)
+    assert total == {"curvature": 2 * n, "fidelity": fidelity.TESTS}.get(kind, n)
     again, silence = reopened(fresh), Reports()
     second = load(again, one(again, kind), silence)
     assert not silence.seen, f"built again: {silence.seen}"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.errors import UserError
-from attribution.parameters import Choice, Flag, Range, checked, parameters_of
+from attribution.parameters import Choice, Flag, Name, Range, checked, parameters_of
 
 
 def method(
@@ -19,6 +19,7 @@ def method(
     samples: Annotated[int, Range(low=2, high=2000, help="A count.")] = 25,
     states: Annotated[str, Choice(choices=("all", "final"), help="Which states.")] = "all",
     bias: Annotated[bool, Flag(help="With the bias.")] = False,
+    scope: Annotated[str, Name(choices=("head", "last:2"), help="Which parameters.")] = "head",
 ) -> None:
     """A method with a parameter of every kind."""
 
@@ -56,6 +57,8 @@ def refusal(**given: Any) -> str:
         ({"bias": "FALSE"}, False),
         ({"bias": True}, True),
         ({"bias": np.bool_(False)}, False),
+        ({"scope": "last:2"}, "last:2"),
+        ({"scope": "*layer.7*"}, "*layer.7*"),
     ],
 )
 def test_what_is_allowed_comes_out_in_its_type(given: dict[str, Any], value: Any) -> None:
@@ -104,7 +107,8 @@ def test_an_unknown_name_lists_the_parameters() -> None:
     """The method, the name given, the nearest and all the method has."""
     message = refusal(sampels=3)
     assert message == (
-        "No parameter of some_method 'sampels'. Did you mean 'samples'? Known: share, damping, samples, states, bias."
+        "No parameter of some_method 'sampels'. Did you mean 'samples'? "
+        "Known: share, damping, samples, states, bias, scope."
     )
     with pytest.raises(UserError, match=r"No parameter of plain 'seed'\. Known: none\."):
         checked("plain", {}, {"seed": 1})
@@ -113,7 +117,7 @@ def test_an_unknown_name_lists_the_parameters() -> None:
 def test_defaults_stand_in_for_what_is_not_given() -> None:
     """The result has every parameter, in order, and cannot be changed."""
     found = checked("some_method", PARAMETERS, {"samples": "3"})
-    assert dict(found) == {"share": 0.5, "damping": 0.01, "samples": 3, "states": "all", "bias": False}
+    assert dict(found) == {"share": 0.5, "damping": 0.01, "samples": 3, "states": "all", "bias": False, "scope": "head"}
     with pytest.raises(TypeError):
         found["samples"] = 4  # pyright: ignore[reportIndexIssue]
 
@@ -123,6 +127,7 @@ def test_descriptions_carry_what_a_form_needs() -> None:
     described = {name: parameter.describe() for name, parameter in PARAMETERS.items()}
     assert described["samples"] == {"default": 25, "help": "A count.", "low": 2, "high": 2000}
     assert described["states"] == {"default": "all", "help": "Which states.", "choices": ["all", "final"]}
+    assert described["scope"] == {"default": "head", "help": "Which parameters.", "choices": ["head", "last:2"]}
     assert described["bias"] == {"default": False, "help": "With the bias.", "choices": [True, False]}
 
 

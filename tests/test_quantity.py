@@ -7,12 +7,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from attribution.quantity import LogProbability, Quantity, Saliency, gradient, word_embedding_gradient
+from attribution.quantity import (
+    Importance,
+    LogProbability,
+    Margin,
+    Quantity,
+    Saliency,
+    gradient,
+    word_embedding_gradient,
+)
 from attribution.query import make_query
+from attribution.scope import make_scope
 from attribution.workspace import Workspace
 from tests.oracles import assert_close, doubled, encoded, log_probability, own_model, plain_model, saliency
 
 STEP = 1e-5
+MASK = 4  # of the tiny vocabulary
 PARAMETERS = (
     "classifier.weight",
     "classifier.bias",
@@ -25,6 +35,8 @@ QUANTITIES = {
     "gradient_x_input": Saliency(label=1, tokens=(2,)),
     "gradient_x_input of two tokens": Saliency(label=0, tokens=(1, 3)),
     "gradient_sum": Saliency(label=1, tokens=(2,), kind="gradient_sum"),
+    "margin": Margin(label=0, against=1),
+    "importance": Importance(label=1, tokens=(1, 3)),
 }
 
 
@@ -37,6 +49,15 @@ def value_of(model: Any, inputs: dict[str, Tensor], quantity: Quantity) -> float
     """F by plain autograd on a transformers BERT, which does not know of `attribution.quantity`."""
     if isinstance(quantity, LogProbability):
         return float(log_probability(model, inputs, quantity.label))
+    if isinstance(quantity, Margin):
+        logits = model(**inputs).logits[0]
+        return float(logits[quantity.label] - logits[quantity.against])
+    if isinstance(quantity, Importance):
+        erased = inputs["input_ids"].clone()
+        for token in quantity.tokens:
+            erased[0, token] = MASK
+        whole, rest = (log_probability(model, i, quantity.label) for i in (inputs, {**inputs, "input_ids": erased}))
+        return float(whole - rest)
     return float(saliency(model, inputs, quantity.label, quantity.kind)[list(quantity.tokens)].sum())
 
 
@@ -57,6 +78,35 @@ def test_the_gradient_is_the_slope(twin: Workspace, parameter: str, kind: str) -
         slopes.append((values[0] - values[1]) / (2 * STEP))
         products.append(float((found * direction).sum()))
     assert_close(np.array(products), np.array(slopes), relative=1e-5, what=f"slopes of {kind} along {parameter}")
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("text", ["last:1", "last:2", "embeddings", "all"])
+@pytest.mark.parametrize("kind", QUANTITIES)
+def test_over_a_whole_scope_it_is_the_slope(twin: Workspace, kind: str, text: str, bias: bool) -> None:
+    """⟨∇F, d⟩ along random directions d of all parameters of a scope at once is the slope of F along d."""
+    quantity, example = QUANTITIES[kind], make_query(twin, test=5).example
+    names = make_scope(twin.classifier, text, bias=bias).names
+    found = gradient(twin.classifier, example, quantity, names, {})
+    model, inputs = own_model(twin), encoded(twin, twin.test.loc[5])
+    weights = [model.get_parameter(name) for name in names]
+    starts, draw = [weight.clone() for weight in weights], torch.Generator().manual_seed(2)
+    slopes, products = [], []
+    for _ in range(2):
+        directions = [torch.randn(weight.shape, generator=draw, dtype=torch.float64) for weight in weights]
+        values = []
+        for sign in (1, -1):
+            for weight, start, direction in zip(weights, starts, directions, strict=True):
+                weight.copy_(start + sign * STEP * direction)
+            values.append(value_of(model, inputs, quantity))
+        slopes.append((values[0] - values[1]) / (2 * STEP))
+        products.append(sum(float((g * d).sum()) for g, d in zip(found, directions, strict=True)))
+    assert_close(np.array(products), np.array(slopes), relative=1e-5, what=f"slopes of {kind} over {text}")
+
+
+def test_the_erased_token_is_the_mask(twin: Workspace) -> None:
+    """The id that stands for an erased token in these tests is the one that the classifier uses."""
+    assert twin.classifier.erased_id == MASK == twin.tokenizer.mask_token_id
 
 
 def value_of_at(model: Any, weight: Tensor, value: Tensor, inputs: dict[str, Tensor], quantity: Quantity) -> float:
