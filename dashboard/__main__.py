@@ -3,11 +3,9 @@
 import argparse
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 
-from attribution.registry import methods
-from dashboard.cache import WORKSPACE_VARIABLE
+from dashboard import cache
 from dashboard.launch_options import streamlit_arguments
 
 
@@ -18,12 +16,11 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8501)
     given = parser.parse_args()
-    os.environ[WORKSPACE_VARIABLE] = str(given.workspace)
+    os.environ[cache.WORKSPACE_VARIABLE] = str(given.workspace)
     from streamlit.web import cli
 
-    # Loaded before the server answers, so that the first page does not wait for torch and transformers.
-    methods()
-    import_module("transformers.models.auto.modeling_auto")
+    # Before the server answers, so that nobody waits for a page.
+    cache.warm_up()
 
     script = Path(__file__).with_name("app.py")
     sys.argv = ["streamlit", *streamlit_arguments(script, host=given.host, port=given.port)]

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from attribution.errors import UserError
 from attribution.index import Part
 from attribution.query import Query, make_query
 from attribution.registry import required_parts, run_method, standard_parts
@@ -23,7 +24,7 @@ def workspace() -> Workspace:
     return open_workspace(os.environ[WORKSPACE_VARIABLE])
 
 
-@st.cache_resource(show_spinner="Classifying the test examples…")
+@st.cache_resource(show_spinner=False)
 def test_table() -> pd.DataFrame:
     """The test examples with their prediction: text, [text_pair], label, predicted, confidence, margin, wrong.
 
@@ -45,6 +46,18 @@ def test_table() -> pd.DataFrame:
 def query(test: int | None, text: str | None, text_pair: str | None, label: str, token: tuple[int, ...]) -> Query:
     """The question that a selection asks, encoded and classified."""
     return make_query(workspace(), test=test, text=text, text_pair=text_pair, label=label, token=token or None)
+
+
+def warm_up() -> None:
+    """Load what the first page shows, and open what is computed already, before anybody waits for it."""
+    try:
+        first = int(test_table().index[0])
+        asked = query(first, None, None, "predicted", ())
+        result(asked, "gradient_x_input")
+        if not missing_parts("relatif"):
+            result(asked, "relatif")
+    except UserError:
+        return  # the page meets it again and shows it
 
 
 def query_of(selection: Selection, *, token: tuple[int, ...] = ()) -> Query:
@@ -74,7 +87,7 @@ def known_words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> 
     """The words of some training examples by id, if they were asked for before; {} for a method that does not say."""
     if table.scored.words is None or not ids:
         return {}
-    return _word_store().get((_key(table.query), table.method, settings, ids))
+    return _word_store().get((key_of(table, settings), table.scored.exact, ids))
 
 
 def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[int, list[WordScore]]:
@@ -85,8 +98,13 @@ def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[i
         if len(store) >= 512:
             store.clear()
         found = dict(zip(ids, table.words_of(ids), strict=True))
-        store[(_key(table.query), table.method, settings, ids)] = found
+        store[(key_of(table, settings), table.scored.exact, ids)] = found
     return found
+
+
+def key_of(table: ScoreTable, settings: Settings) -> tuple:
+    """What tells one answer from another."""
+    return (*_key(table.query), table.method, settings)
 
 
 def _key(asked: Query) -> tuple:

@@ -116,6 +116,18 @@ def visible(table: ScoreTable, method: Method, *, opponents: bool, count: int) -
     return [(int(table.ids[order[first[at]]]), int(copies[at]) - 1) for at in np.argsort(first)[:count]]
 
 
+def faithfulness(table: ScoreTable) -> str:
+    """How many examples were scored, how exactly, and in how long."""
+    scored = table.scored
+    if scored.exact:
+        how = "exact"
+    else:
+        agreement = "" if scored.fidelity is None else f" (Spearman {scored.fidelity:.3f} with exact)"
+        top = "" if scored.exact_rows is None else f", top {len(scored.exact_rows)} exact"
+        how = f"index{agreement}{top}"
+    return f"{len(table.scores):,} · {how} · {table.seconds:.2f} s"
+
+
 def training_rows(
     table: ScoreTable,
     method: Method,

@@ -1,6 +1,6 @@
 """Explain: what the model looks at in one text, and which training examples made it look there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -11,7 +11,7 @@ from attribution.index import Part
 from attribution.quantity import DIFFERENTIABLE
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable, TokenScores, WordScore
-from dashboard import cache, jobs, present, state
+from dashboard import cache, jobs, present, refinements, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
 from dashboard.views import picker
@@ -181,8 +181,12 @@ def _evidence(
     except UserError as error:
         st.error(plain(str(error)))
         return _nothing
+    key = cache.key_of(table, settings)
+    refined = refinements.refinement(key)
+    if refined is not None and refined.table is not None:
+        table = refined.table
     st.caption(plain(sign_sentence(table.query, name)))
-    pick, facts = st.columns([1.3, 1], vertical_alignment="center")
+    pick, facts = st.columns([1.1, 1.2], vertical_alignment="center")
     side = pick.segmented_control(
         "Side",
         sides,
@@ -191,10 +195,15 @@ def _evidence(
         key=f"side-{method.clicked}-{sides[0]}",
         label_visibility="collapsed",
     )
-    exact = "exact" if table.scored.exact else "from the index"
-    facts.caption(f"{len(table.scores):,} · {exact} · {table.seconds:.2f} s", text_alignment="right")
+    facts.caption(present.faithfulness(table), text_alignment="right")
+    for note in table.scored.notes:
+        st.caption(plain(note))
     shade_words = _rows(table, settings, opponents=side == sides[1])
-    _about(table)
+    about, exactly = st.columns([1, 1.2], vertical_alignment="center")
+    with about:
+        _about(table)
+    with exactly:
+        _refine(table, key)
     return shade_words
 
 
@@ -219,10 +228,43 @@ def _rows(table: ScoreTable, settings: cache.Settings, *, opponents: bool) -> Ca
                 on_select=lambda train_id: st.session_state.__setitem__(f"{slot} open", train_id),
             )
 
-    quick = table.scored.scorer == "index"
+    quick = table.scored.scorer == "index" and method.preset is None
     known = cache.words(table, settings, ids) if quick else cache.known_words(table, settings, ids)
     draw(known or {}, slot if known is not None else f"{slot}-plain")
     return _nothing if known is not None else lambda: draw(cache.words(table, settings, ids), slot)
+
+
+def _refine(table: ScoreTable, key: Hashable) -> None:
+    """Offer, and follow, the exact scores of all training examples where only the top is exact."""
+    found = refinements.refinement(key)
+    if found is not None and found.failure:
+        st.error(plain(found.failure))
+    if table.scored.exact:
+        return
+    if found is not None and found.running:
+        _refining(key)
+        return
+    if st.button(
+        f"Score all {len(table.scores):,} exactly",
+        type="tertiary",
+        icon=":material/target:",
+        key=f"exactly-{table.method}-{table.query.tokens}",
+        help="The exact sweep over the whole training set, at full rank, in the background. The result is kept.",
+    ):
+        refinements.start(key, table)
+        st.rerun()
+
+
+@st.fragment(run_every=1.0)
+def _refining(key: Hashable) -> None:
+    found = refinements.refinement(key)
+    if found is None or not found.running:
+        st.rerun()
+    share, what = found.progress()
+    bar, button = st.columns([5, 1], vertical_alignment="center")
+    bar.progress(min(1.0, share), text=what)
+    if button.button("Stop", key=f"stop-{hash(key)}"):
+        found.stop = True
 
 
 def _about(table: ScoreTable) -> None:
