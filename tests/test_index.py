@@ -15,14 +15,14 @@ from attribution.ekfac import curvature_parts, norms_parts
 from attribution.errors import UserError
 from attribution.factor_index import factor_parts
 from attribution.index import Part, build, load, parts
-from attribution.registry import required_parts
+from attribution.scoring import Choices, fidelity_part, plan
 from attribution.workspace import Workspace
 from tests.oracles import assert_close, encoded, log_probability, penultimate, plain_model, reopened, with_training_data
 
 ARRAYS = {
     "features": ["features", "logits"],
     "word_gradients": ["gradient", "scale", "example", "position", "vocabulary", "start"],
-    "sentence_embeddings": ["features"],
+    "sentence_embeddings": ["embeddings"],
     "factors": ["ranks", "shard-0000", "shard-0000-energy", "shard-0000-first", "shard-0000-hidden"],
     "curvature": [f"{i:03d}-{name}" for i in (0, 7) for name in ("of_inputs", "gradient_values", "eigenvalues")],
     "norms": ["norms"],
@@ -54,8 +54,8 @@ def some_parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> l
         case "norms":
             return norms_parts(workspace, "last:1", 0.1, checkpoints)
         case "fidelity":
-            (last,) = [p for p in required_parts(workspace, "gd", {"scope": "last:1"}) if p.kind == kind]
-            return parts(workspace, kind, checkpoints, **dict(last.options))
+            final = fidelity_part(workspace, plan(workspace, Choices(scope="last:1")))
+            return parts(workspace, kind, checkpoints, **dict(final.options))
         case _:
             return parts(workspace, kind, checkpoints)
 
