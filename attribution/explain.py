@@ -49,6 +49,9 @@ def explain(
         "exact_rows": None if scored is None or scored.exact_rows is None else len(scored.exact_rows),
         "fidelity": scored.fidelity if scored else None,
         "notes": list(scored.notes) if scored else [],
+        "scope": None
+        if scored is None or scored.scope is None
+        else {"name": scored.scope, "numbers": scored.scope_size},
         "seconds": round(result.seconds, 4),
         "text": query.example.text,
         "text_pair": query.example.text_pair,
@@ -147,6 +150,7 @@ def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
         console.print(
             _table(["token", "text", "score"], [[t["index"], t["text"], _signed(t["score"])] for t in answer["tokens"]])
         )
+    console.print(Text(printable(_made(answer))))
     for note in answer["notes"]:
         console.print(Text(printable(note)))
     for side in ("proponents", "opponents"):
@@ -155,6 +159,15 @@ def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
             console.print(Text(f"\n{side}", style="bold"))
             console.print(_table(["rank", "train id", "score", "label", "text"], rows))
     return out.getvalue()
+
+
+def _made(answer: Mapping[str, Any]) -> str:
+    """Over which parameters, by which scorer, and how exactly an answer was made."""
+    over = f"Over {answer['scope']['name']} ({answer['scope']['numbers']:,} parameters), " if answer["scope"] else ""
+    rows = f", top {answer['exact_rows']} exact" if answer["exact_rows"] else ""
+    agreement = f" (Spearman {answer['fidelity']:.3f} with exact)" if answer["fidelity"] is not None else ""
+    how = "exact" if answer["exact"] else f"not all exact{agreement}{rows}"
+    return f"{over}scorer {answer['scorer']}, {how}, {answer['seconds']:.2f} s."
 
 
 def printable(text: str) -> str:

@@ -105,9 +105,9 @@ def _by_token(values: Tensor) -> Tensor:
 def leading(pair: Pair, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """The gradient of every example as Σ_k left_k right_kᵀ: left (batch, rank, out), right (batch, rank, in), energy.
 
-    One step of subspace iteration from the tokens with the largest ‖δ_t‖‖a_t‖: right is orthonormal, left is the
-    gradient times right. With at most `rank` tokens nothing is lost. `energy`: (batch, 2), ‖Σ_t δ_t a_tᵀ‖² and how
-    much of it is kept.
+    One step of subspace iteration from the tokens with the largest ‖δ_t‖‖a_t‖: right is orthonormal up to a ridge of
+    1e-6, left is the gradient times right. With at most `rank` tokens no more than the ridge is lost. `energy`:
+    (batch, 2), ‖Σ_t δ_t a_tᵀ‖² and how much of it is kept.
     """
     inputs, gradients = read_tokens(pair)
     if inputs.shape[1] == 1:

@@ -31,7 +31,8 @@ class Scored:
 
     `words` takes positions in the training table and returns, for each, a list of word scores. `exact_rows`: the
     positions whose scores are exact where not all are. `fidelity`: Spearman correlation with exact scores that was
-    measured. `notes`: what else there is to say, such as convergence.
+    measured. `notes`: what else there is to say, such as convergence. `scope`, `scope_size`: the parameters a
+    gradient was over, and how many numbers they hold.
     """
 
     scores: np.ndarray
@@ -42,6 +43,8 @@ class Scored:
     exact_rows: np.ndarray | None = None
     fidelity: float | None = None
     notes: tuple[str, ...] = ()
+    scope: str | None = None
+    scope_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,6 +159,8 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
         fidelity=fidelity(workspace, planned) if planned.scorer == "index" else None,
         quantity=quantity.name,
         notes=tuple(notes),
+        scope=choices.scope,
+        scope_size=planned.scope.count,
         words=lambda positions: words_by_erasure(query, copies, positions),
     )
 

@@ -114,7 +114,10 @@ class SweepSide:
         return cosine(dots, self.workspace.memo(key, lambda: self._products(positions, progress, dtype)[1]), self.norm)
 
     def exactly(self, positions: np.ndarray) -> np.ndarray:
-        """Exact scores of some training examples, in float32: (positions,)."""
+        """Exact scores of some training examples, in float32: (positions,).
+
+        To three digits where the pass starts from states that the index keeps in half precision.
+        """
         if self.scope.is_linear:
             dots, norms = self._products(positions, silent)
             return -dots if self.normalise == "none" else cosine(-dots, norms, self.norm)

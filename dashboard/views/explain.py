@@ -273,6 +273,8 @@ def _about(table: ScoreTable) -> None:
         st.markdown(f"**{method.title}** — {plain(method.paper)}")
         st.latex(method.formula)
         st.caption(f"Unit: {plain(method.unit)}.  \nWeakness: {plain(method.weakness)}")
+        if table.scored.scope is not None:
+            st.caption(f"Gradients over {plain(table.scored.scope)}: {table.scored.scope_size:,} parameters.")
         st.download_button(
             "All scores as CSV",
             lambda: table.frame(0).to_csv(index=False),

@@ -1,23 +1,39 @@
-"""Times on the reviews demo, medians over test examples, in milliseconds unless said: `python -m tests.benchmarks`."""
+"""Speed and agreement on the reviews demo, as JSON: `python -m tests.benchmarks [--tests N] [--quick]`.
 
+Ratios are between times of one run. Medians unless said; milliseconds where a name ends in ms.
+"""
+
+import argparse
 import json
 import platform
+import shutil
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from attribution import open_workspace
 from attribution.cli import Reporter
 from attribution.demo import demo_directory
-from attribution.index import build, parts
+from attribution.factor_index import FactorIndex, Shard, choose_ranks, factor_parts, make_shard, open_factors, sketch
+from attribution.factors import computing_in, fast_dtype
+from attribution.index import build, silent
+from attribution.model import length_sorted_batches
 from attribution.query import make_query
-from attribution.registry import list_methods, run_method
+from attribution.refinement import refine
+from attribution.registry import list_methods, run_method, standard_parts
 from attribution.results import ScoreTable
 from attribution.workspace import Workspace
+from tests.benchmarks import agreement
+from tests.benchmarks.peers import PEERS
 
-TESTS = 10
+SIZES = (7_030, 14_060, 28_120, 100_000)
 
 
 def median_ms(calls: Sequence[Callable[[], object]]) -> float:
@@ -31,35 +47,143 @@ def median_ms(calls: Sequence[Callable[[], object]]) -> float:
     return round(1000 * statistics.median(times), 1)
 
 
-def method_times(workspace: Workspace) -> dict[str, float]:
-    """Every method on the same test examples; the clicked token is the third."""
-    queries = [make_query(workspace, test=int(test), token=3) for test in workspace.test.index[:TESTS]]
+def seconds(call: Callable[[], object]) -> float:
+    """The time of one call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def one_pass(workspace: Workspace) -> None:
+    """A forward and a backward pass over the training set in the fast precision, all weights, no index."""
+    classifier = workspace.classifier
+    encoded = classifier.tokenize(*workspace.texts("train"))
+    labels = torch.from_numpy(workspace.label_ids(workspace.train)).to(classifier.device)
+    weights = {name: p.detach().clone().requires_grad_() for name, p in classifier.model.named_parameters()}
+    for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
+        with computing_in(classifier.device, fast_dtype(classifier.device)):
+            logits, _ = classifier.run(classifier.pad(encoded, rows.tolist()), weights=weights)
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels[rows])
+        torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+
+
+def index_figures(workspace: Workspace) -> dict[str, Any]:
+    """Build the gradients over last:2 in an empty folder, and the plain pass beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(workspace.directory, copy, ignore=shutil.ignore_patterns("index", "results"))
+        fresh = open_workspace(copy)
+        parts = standard_parts(fresh)
+        assert fresh.train is not None
+        times = {part.kind: round(seconds(lambda part=part: build(fresh, [part], Reporter())), 1) for part in parts}
+        size = sum(path.stat().st_size for part in parts for path in part.folder(fresh).iterdir())
+    plain = seconds(lambda: one_pass(workspace))
     return {
-        method.name: median_ms([lambda q=q, m=method: run_method(q, m.name) for q in queries])
-        for method in list_methods()
+        "seconds": times["factors"],
+        "one_pass_seconds": round(plain, 1),
+        "ratio": round(times["factors"] / plain, 2),
+        "seconds_by_part": times,
+        "bytes_per_example": size // len(workspace.train),
+        "peak_memory_mb": peak_memory(),
     }
 
 
-def word_times(workspace: Workspace, name: str) -> float:
-    """The words of the top 10 rows of a method."""
-    tables = [run_method(make_query(workspace, test=int(test), token=3), name) for test in workspace.test.index[:TESTS]]
-    calls = [lambda t=t: t.words_of(t.frame(10)["train_id"].tolist()) for t in tables if isinstance(t, ScoreTable)]
-    return median_ms(calls)
+def peak_memory() -> int:
+    """The most memory that this process has held, in MB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 if sys.platform == "darwin" else 1024)
+
+
+def query_figures(workspace: Workspace, tests: int) -> dict[str, Any]:
+    """One question each: a click, the prediction, with and without curvature; and what a scan reads a second."""
+    queries = [make_query(workspace, test=int(test), token=3) for test in workspace.test.index[:tests]]
+
+    def ask(method: str, **settings: Any) -> float:
+        return median_ms([lambda q=q: run_method(q, method, settings) for q in queries])
+
+    plain = {"solver": "identity", "normalise": "none"}
+    (part,) = factor_parts(workspace, "last:2")
+    index = open_factors(workspace, part)
+    vectors = {name: sketch(workspace.model.get_submodule(name).weight.detach()) for name in index.scope.layers}
+    read = sum(side.nbytes for shard in index.shards for pair in shard.pairs.values() for side in pair)
+    scan = median_ms([lambda: index.dot(vectors)] * 5) / 1000
+    block = torch.zeros(2**27, dtype=torch.int16)
+    copy = median_ms([block.clone] * 5) / 1000
+    tables = [run_method(q, "saliency_influence", {}) for q in queries[:5]]
+    words = [lambda t=t: t.words_of(t.frame(10)["train_id"].tolist()) for t in tables if isinstance(t, ScoreTable)]
+    return {
+        "n_train": len(workspace.train),
+        "click_ms": ask("saliency_influence", **plain),
+        "loss_ms": ask("influence", **plain),
+        "click_ekfac_ms": ask("saliency_influence"),
+        "click_head_ms": ask("saliency_influence", scope="head"),
+        "words_of_10_rows_ms": median_ms(words),
+        "scan_gb_per_s": round(read / scan / 1e9, 1),
+        "copy_gb_per_s": round(2 * block.nbytes / copy / 1e9, 1),
+    }
+
+
+def growth(workspace: Workspace) -> list[dict[str, Any]]:
+    """Scans of repeated rows, at the rank that their number allows, and the time that their shards take to make."""
+    (part,) = factor_parts(workspace, "last:2")
+    index, rows = open_factors(workspace, part), np.arange(min(1024, len(workspace.train)))
+    made = seconds(lambda: make_shard(workspace, part, rows, choose_ranks(workspace, part))) / len(rows)
+    vectors = {name: sketch(workspace.model.get_submodule(name).weight.detach()) for name in index.scope.layers}
+    found = []
+    for size in SIZES:
+        rank = int(np.clip((1.2e9 / (2 * size) - 6500) // 8448, 1, 8))
+        shards, left = [], size
+        while left > 0:
+            shard = index.shards[len(shards) % len(index.shards)]
+            count = min(left, len(shard.energy))
+            pairs = {n: (a[:count, :rank].clone(), b[:count, :rank].clone()) for n, (a, b) in shard.pairs.items()}
+            shards.append(Shard(pairs=pairs, energy=shard.energy[:count], hidden=None, first=shard.first))
+            left -= count
+        repeated = FactorIndex(scope=index.scope, shards=shards)
+        scan = median_ms([lambda r=repeated: r.dot(vectors)] * 3)
+        found.append({"n_train": size, "rank": rank, "scan_ms": scan, "index_seconds": round(made * size, 1)})
+    return found
+
+
+def method_times(workspace: Workspace, tests: int) -> dict[str, float]:
+    """Every method whose index is there, on the same test examples; the clicked token is the third."""
+    from attribution.registry import required_parts
+
+    queries = [make_query(workspace, test=int(test), token=3) for test in workspace.test.index[:tests]]
+    ready = [m for m in list_methods() if all(p.is_built(workspace) for p in required_parts(workspace, m.name))]
+    return {m.name: median_ms([lambda q=q, m=m: run_method(q, m.name) for q in queries]) for m in ready}
 
 
 def main() -> None:
     """Build what is missing, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--tests", type=int, default=50, help="test examples for the agreement")
+    parser.add_argument("--quick", action="store_true", help="without growth and peers")
+    given = parser.parse_args()
     workspace = open_workspace(demo_directory())
-    for kind in ("features", "word_gradients"):
-        build(workspace, parts(workspace, kind, "all"), Reporter())
-    measured = {
+    build(workspace, standard_parts(workspace), Reporter())
+    measured: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
-        "n_train": len(workspace.train),
-        "methods": method_times(workspace),
-        "words_of_10_rows": {
-            name: word_times(workspace, name) for name in ("saliency_influence", "relatif", "tracin_we")
-        },
+        "query": query_figures(workspace, 10),
+        "methods_ms": method_times(workspace, 5),
+        "index": index_figures(workspace),
     }
+    print("agreement", file=sys.stderr)
+    measured["agreement"] = agreement.measure(workspace, given.tests)
+    table = run_method(make_query(workspace, test=int(workspace.test.index[7]), token=3), "saliency_influence")
+    assert isinstance(table, ScoreTable)
+    measured["agreement"]["refine_seconds"] = round(seconds(lambda: refine(table, silent)), 1)
+    if not given.quick:
+        print("growth", file=sys.stderr)
+        measured["growth"] = growth(workspace)
+        measured["peers"] = {}
+        for name, peer in PEERS.items():
+            print(name, file=sys.stderr)
+            try:
+                measured["peers"][name] = peer(workspace)
+            except ImportError as error:
+                measured["peers"][name] = {"missing": str(error)}
     print(json.dumps(measured, indent=2))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from attribution.index import build, parts
+from attribution.index import build
+from attribution.registry import standard_parts
 from tests.tiny import BAD, GOOD, sentences, workspace_of
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo" / "reviews"
@@ -16,8 +17,8 @@ HOSTILE = (
     ":material/home: :smile: www.example.com -> <b>b</b> &lt;"
 )
 LABELS = ("negative", f"positive {HOSTILE}")
-# A first visit classifies 1,500 sentences and reads 7,030, on two cores in about a minute.
-PATIENT = 240_000
+# A first visit classifies 1,500 sentences and takes gradients of 7,030, on two cores in about two minutes.
+PATIENT = 480_000
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def hostile(launch, tmp_path_factory: pytest.TempPathFactory) -> str:
         frame["label"] = [LABELS[row % 3 == 0] for row in range(count)]
         made[name] = frame
     workspace = workspace_of(tmp_path_factory.mktemp("hostile"), made["train"], made["test"], labels=LABELS)
-    build(workspace, parts(workspace, "features"))
+    build(workspace, standard_parts(workspace))
     return launch(workspace.directory)
 
 
@@ -81,7 +82,10 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
 
     evidence = page.locator(".rows")
     expect(evidence).to_have_count(2, timeout=PATIENT)
-    expect(page.get_by_role("progressbar")).to_have_count(0)
+    expect(page.get_by_text("this is the answer of the classification head alone").first).to_be_visible()
+    expect(page.get_by_role("progressbar")).to_have_count(0, timeout=PATIENT)
+    expect(page.get_by_text(re.compile(r"index \(Spearman 0\.9\d+ with exact\), top 20 exact"))).to_have_count(2)
+    expect(evidence).to_have_count(2, timeout=PATIENT)
     raised = f"Positive: training on this example raised the saliency of '{name}' for "
     expect(page.get_by_text(raised)).to_be_visible()
     expect(page.get_by_text("Positive: training on this example raised the probability of ")).to_be_visible()
@@ -102,7 +106,7 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
     page.get_by_role("combobox", name="Method", exact=True).click()
     page.get_by_role("option", name="TracIn, word embeddings", exact=True).click()
     expect(page.get_by_role("button", name="Compute it")).to_be_visible()
-    expect(page.get_by_text("It is computed once, in the background, in some minutes")).to_be_visible()
+    expect(page.get_by_text("It is done once, in the background, in some minutes")).to_be_visible()
     expect(page.get_by_role("progressbar")).to_have_count(0)
     assert not list(workspace.glob("index/*/gradient.npy")), "long work was started without being asked for"
 

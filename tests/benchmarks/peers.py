@@ -1,0 +1,167 @@
+"""The same question put to other libraries, on the same model, scope and a part of the training data."""
+
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from attribution.model import Classifier
+from attribution.query import make_query
+from attribution.registry import run_method
+from attribution.scope import make_scope
+from attribution.workspace import Workspace
+from tests.benchmarks.agreement import spearman
+
+ROWS = 512
+TESTS = 8
+
+
+class Rows(Dataset):
+    """Padded inputs and a label of some texts."""
+
+    def __init__(self, classifier: Classifier, texts: list[str], labels: np.ndarray) -> None:
+        encoded = classifier.tokenize(texts)
+        padded = classifier.pad(encoded, range(len(texts)))
+        self.columns = (padded["input_ids"], padded["attention_mask"], torch.from_numpy(labels))
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, ...]:
+        return tuple(column[row] for column in self.columns)
+
+
+class Plain(nn.Module):
+    """The classifier as a module of two tensors, with gradients for the scope's weights."""
+
+    def __init__(self, workspace: Workspace, scope: str) -> None:
+        super().__init__()
+        self.model = workspace.base_classifier().model
+        self.model.load_state_dict(workspace.model.state_dict())
+        wanted = make_scope(workspace.classifier, scope).names
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in wanted)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.model(input_ids=ids, attention_mask=mask).logits
+
+
+class BiasApart(nn.Module):
+    """A linear layer whose bias is added outside it, so that kronfluence explains the weight alone, as we do."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.linear = nn.Linear(layer.in_features, layer.out_features, bias=False)
+        self.linear.weight = layer.weight
+        self.added = layer.bias
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.linear(values) + self.added
+
+
+def ours(workspace: Workspace, solver: str) -> tuple[float, np.ndarray]:
+    """Our milliseconds a query over the whole training set, and the scores (tests, train) of the true labels."""
+    times, scores = [], []
+    for test in workspace.test.index[:TESTS]:
+        query = make_query(workspace, test=int(test), label="true")
+        began = time.perf_counter()
+        scores.append(run_method(query, "influence", {"solver": solver, "damping": 0.1}).scores)  # pyright: ignore
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[1:]), np.stack(scores)
+
+
+def captum_tracincp(workspace: Workspace) -> dict[str, Any]:
+    """captum's TracInCP over the same weights, one query and eight at once; it sees 512 training examples."""
+    from captum.influence import TracInCP
+
+    module = Plain(workspace, "last:2")
+    train, test = _rows(workspace)
+    layers = [name for name, m in module.named_modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
+    peer: Any = TracInCP(
+        module,
+        train,
+        [""],
+        checkpoints_load_func=lambda *_: 1.0,
+        layers=layers,
+        loss_fn=nn.CrossEntropyLoss(reduction="sum"),
+        batch_size=32,
+        sample_wise_grads_per_batch=True,
+    )
+    began = time.perf_counter()
+    one = peer.influence(tuple(c[:1] for c in test.columns))
+    single = 1000 * (time.perf_counter() - began)
+    began = time.perf_counter()
+    eight = peer.influence(test.columns)
+    batch = 1000 * (time.perf_counter() - began) / TESTS
+    assert one.shape == (1, ROWS)
+    return _compared(workspace, "identity", single, batch, eight.detach().numpy())
+
+
+def kronfluence_ekfac(workspace: Workspace) -> dict[str, Any]:
+    """kronfluence's EK-FAC at full rank, fitted on the same 512 examples that it scores."""
+    from kronfluence.analyzer import Analyzer, prepare_model  # pyright: ignore[reportMissingImports]
+    from kronfluence.task import Task  # pyright: ignore[reportMissingImports]
+
+    class Classification(Task):
+        def compute_train_loss(self, batch: Any, model: Any, sample: bool = False) -> torch.Tensor:
+            logits = model(batch[0], batch[1])
+            labels = torch.multinomial(logits.softmax(-1).detach(), 1)[:, 0] if sample else batch[2]
+            return nn.functional.cross_entropy(logits, labels, reduction="sum")
+
+        def compute_measurement(self, batch: Any, model: Any) -> torch.Tensor:
+            return nn.functional.cross_entropy(model(batch[0], batch[1]), batch[2], reduction="sum")
+
+        def get_influence_tracked_modules(self) -> list[str]:
+            return [f"model.{name}.linear" for name in make_scope(workspace.classifier, "last:2").layers]
+
+        def get_attention_mask(self, batch: Any) -> torch.Tensor:
+            return batch[1]
+
+    from kronfluence.arguments import FactorArguments, ScoreArguments  # pyright: ignore[reportMissingImports]
+
+    train, test = _rows(workspace)
+    module = Plain(workspace, "last:2")
+    for name in make_scope(workspace.classifier, "last:2").layers:
+        parent, _, child = name.rpartition(".")
+        setattr(module.model.get_submodule(parent), child, BiasApart(module.model.get_submodule(name)))
+    with tempfile.TemporaryDirectory() as folder:
+        analyzer = Analyzer("demo", prepare_model(module, Classification()), Classification(), output_dir=folder)
+        began = time.perf_counter()
+        analyzer.fit_all_factors("f", train, per_device_batch_size=16, factor_args=FactorArguments(strategy="ekfac"))
+        fitted = time.perf_counter() - began
+        began = time.perf_counter()
+        analyzer.compute_pairwise_scores(
+            "s", "f", test, train, TESTS, per_device_train_batch_size=16, score_args=ScoreArguments(damping_factor=None)
+        )
+        batch = 1000 * (time.perf_counter() - began) / TESTS
+        scores = analyzer.load_pairwise_scores("s")["all_modules"].numpy()
+    found = _compared(workspace, "ekfac", batch * TESTS, batch, scores)
+    return {**found, "peer_fit_seconds": round(fitted, 1)}
+
+
+def _rows(workspace: Workspace) -> tuple[Rows, Rows]:
+    train, test = workspace.train.iloc[:ROWS], workspace.test.iloc[:TESTS]
+    sets = [Rows(workspace.classifier, t["text"].tolist(), workspace.label_ids(t)) for t in (train, test)]
+    return sets[0], sets[1]
+
+
+def _compared(workspace: Workspace, solver: str, single: float, batch: float, scores: np.ndarray) -> dict[str, Any]:
+    """Times a query, the peer's scaled from 512 examples to the training set, and the median agreement."""
+    mine, table = ours(workspace, solver)
+    scale = len(workspace.train) / ROWS
+    agreeing = [spearman(a[:ROWS], b) for a, b in zip(table, scores, strict=True)]
+    return {
+        "ours_ms": round(mine, 1),
+        "peer_ms": round(single * scale, 1),
+        "peer_ms_8_at_once": round(batch * scale, 1),
+        "ratio": round(single * scale / mine, 1),
+        "spearman": round(statistics.median(agreeing), 4),
+    }
+
+
+PEERS = {"captum_tracincp": captum_tracincp, "kronfluence_ekfac": kronfluence_ekfac}
