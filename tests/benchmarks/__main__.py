@@ -155,6 +155,25 @@ def method_times(workspace: Workspace, tests: int) -> dict[str, float]:
     return {m.name: median_ms([lambda q=q, m=m: run_method(q, m.name) for q in queries]) for m in ready}
 
 
+def refine_seconds(workspace: Workspace) -> float:
+    """The exact answer to one click over the whole training set, norms included, from nothing."""
+    shutil.rmtree(workspace.storage / "results", ignore_errors=True)
+    table = run_method(make_query(workspace, test=int(workspace.test.index[7]), token=3), "saliency_influence")
+    assert isinstance(table, ScoreTable)
+    return round(seconds(lambda: refine(table, silent)), 1)
+
+
+def peers(workspace: Workspace) -> dict[str, Any]:
+    """Every peer that is installed."""
+    found: dict[str, Any] = {}
+    for name, peer in PEERS.items():
+        try:
+            found[name] = peer(workspace)
+        except ImportError as error:
+            found[name] = {"missing": str(error)}
+    return found
+
+
 def main() -> None:
     """Build what is missing, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
@@ -165,25 +184,20 @@ def main() -> None:
     build(workspace, standard_parts(workspace), Reporter())
     measured: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
-        "query": query_figures(workspace, 10),
-        "methods_ms": method_times(workspace, 5),
-        "index": index_figures(workspace),
     }
-    print("agreement", file=sys.stderr)
-    measured["agreement"] = agreement.measure(workspace, given.tests)
-    table = run_method(make_query(workspace, test=int(workspace.test.index[7]), token=3), "saliency_influence")
-    assert isinstance(table, ScoreTable)
-    measured["agreement"]["refine_seconds"] = round(seconds(lambda: refine(table, silent)), 1)
+    blocks: dict[str, Callable[[], Any]] = {
+        "query": lambda: query_figures(workspace, 10),
+        "methods_ms": lambda: method_times(workspace, 5),
+        "agreement": lambda: agreement.measure(workspace, given.tests) | {"refine_seconds": refine_seconds(workspace)},
+        "index": lambda: index_figures(workspace),
+    }
     if not given.quick:
-        print("growth", file=sys.stderr)
-        measured["growth"] = growth(workspace)
-        measured["peers"] = {}
-        for name, peer in PEERS.items():
-            print(name, file=sys.stderr)
-            try:
-                measured["peers"][name] = peer(workspace)
-            except ImportError as error:
-                measured["peers"][name] = {"missing": str(error)}
+        blocks |= {"growth": lambda: growth(workspace), "peers": lambda: peers(workspace)}
+    for name, block in blocks.items():
+        began = time.perf_counter()
+        measured[name] = block()
+        # A block at a time: a benchmark that is stopped has still said something.
+        print(f"{name}, {time.perf_counter() - began:.0f} s: {json.dumps(measured[name])}", file=sys.stderr, flush=True)
     print(json.dumps(measured, indent=2))
 
 
