@@ -11,6 +11,7 @@ from attribution.index import Part
 from attribution.query import Query, make_query
 from attribution.registry import required_parts, run_method, standard_parts
 from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.scoring import FIDELITY
 from attribution.workspace import Workspace, open_workspace
 from dashboard.state import Selection
 
@@ -112,8 +113,14 @@ def _key(asked: Query) -> tuple:
 
 
 def missing_parts(method: str, settings: Settings = ()) -> list[Part]:
-    """What has to be computed from the training set before this method can answer."""
-    return [part for part in required_parts(workspace(), method, dict(settings)) if not part.is_built(workspace())]
+    """What has to be computed from the training set before this method can answer.
+
+    An answer is kept once it is made, so one that reads the standard index waits for its measured fidelity too.
+    """
+    wanted, standard = required_parts(workspace(), method, dict(settings)), standard_parts(workspace())
+    if any(part.kind == "factors" for part in wanted) and set(wanted) <= set(standard):
+        wanted = [*wanted, *(part for part in standard if part.kind == FIDELITY)]
+    return [part for part in wanted if not part.is_built(workspace())]
 
 
 def are_standard(missing: list[Part]) -> bool:

@@ -558,7 +558,7 @@ def test_missing_parts_are_those_not_built(fresh: Workspace, no_memory: None, mo
             assert cache.missing_parts(method, over_head[method]) == wanted[done:]
             build(fresh, wanted[done : done + 1])
         assert cache.missing_parts(method, over_head[method]) == []
-    assert [part.kind for part in cache.missing_parts("relatif")] == ["factors", "curvature", "norms"]
+    assert [part.kind for part in cache.missing_parts("relatif")] == ["factors", "curvature", "norms", "fidelity"]
     assert {part.option("scope") for part in cache.missing_parts("relatif", (("scope", "last:1"),))} == {"last:1"}
 
 
