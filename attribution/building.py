@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from attribution.ekfac import curvature_parts, norms_parts
 from attribution.errors import UserError
-from attribution.factor_index import KIND, factor_parts, finish_shard, shard_count
+from attribution.factor_index import KIND, finish_shard, shard_count
 from attribution.index import Part, Progress, parts, unfinished
 from attribution.registry import get_method
 from attribution.scope import make_scope
+from attribution.scoring import plan
 from attribution.storage import locked
 from attribution.workspace import Workspace, open_workspace
 
@@ -31,12 +31,10 @@ def parts_of_scope(workspace: Workspace, scope: str, checkpoints: str, precision
         return words + parts_of_scope(workspace, whole, checkpoints, precision)
     if not make_scope(workspace.classifier, scope).is_linear:
         raise UserError(f"The scope {scope} is not linear layers only: its methods answer by scorer=sweep, unindexed.")
-    damping = float(get_method("relatif").parameters["damping"].default)
-    return [
-        *factor_parts(workspace, scope, checkpoints, precision),
-        *curvature_parts(workspace, scope, checkpoints, precision),
-        *norms_parts(workspace, scope, damping, checkpoints, precision),
-    ]
+    relatif = get_method("relatif").preset
+    assert relatif is not None
+    indexed = relatif.overlaid({"scope": scope, "checkpoints": checkpoints, "scorer": "index"})
+    return plan(workspace, indexed).parts(workspace, precision)
 
 
 def build_shards(workspace: Workspace, wanted: list[Part], workers: int, progress: Progress) -> None:

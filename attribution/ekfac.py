@@ -70,14 +70,22 @@ class Layer:
         inverse = self.inverse(damping)
         left, right = left @ self.of_gradients.to(left.dtype), right @ self.of_inputs.to(right.dtype)
         if left.shape[1] == 1:
-            left, right = left[:, 0].float().square(), right[:, 0].float().square()
-            return ((left @ inverse) * right).sum(dim=1)
+            return weighted_squares(right, left, inverse)
         total = torch.zeros(len(left), device=left.device)
         for rows, columns in zip(*_terms(inverse, *self.scale()), strict=True):
             first = (left * rows.to(left.dtype)) @ left.mT
             second = (right * columns.to(right.dtype)) @ right.mT
             total += (first.float() * second.float()).sum(dim=(1, 2))
         return total.clamp_min(0)
+
+
+def weighted_squares(inputs: Tensor, gradients: Tensor, weights: Tensor) -> Tensor:
+    """Σ G_i² · weights of the gradients G_i = Σ_t δ_t a_tᵀ, from their factors (batch, tokens, ·): (batch,)."""
+    if inputs.shape[1] == 1:
+        left, right = gradients[:, 0].float().square(), inputs[:, 0].float().square()
+        return ((left @ weights) * right).float().sum(dim=1)
+    pairs = zip(gradients.split(4), inputs.split(4), strict=True)
+    return torch.cat([(one.mT @ other).float().square_().flatten(1) @ weights.flatten() for one, other in pairs])
 
 
 def _terms(inverse: Tensor, rows: Tensor, columns: Tensor) -> Pair:
@@ -210,8 +218,7 @@ def _sampled_passes(
 ) -> Iterator[tuple[int, dict[str, Pair]]]:
     """Factors of batches of the sample, for labels drawn from the model's own probabilities."""
     classifier = workspace.classifier
-    table = workspace.train.iloc[rows]
-    encoded = classifier.tokenize(table["text"].tolist(), table["text_pair"].tolist() if workspace.is_pair else None)
+    encoded, _ = workspace.encoded_train(rows)
     for batch in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
         draws = torch.from_numpy(seeds[batch]).to(classifier.device)[:, None]
 

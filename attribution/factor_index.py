@@ -218,14 +218,13 @@ def choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
 def _choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
     classifier = workspace.classifier
     scope = make_scope(classifier, part.option("scope"))
-    texts, pairs = workspace.texts("train")
-    encoded = classifier.tokenize(texts[:8], pairs and pairs[:8])
-    inputs = classifier.pad(encoded, range(len(texts[:8])))
+    encoded, labels = workspace.encoded_train(slice(8))
+    inputs = classifier.pad(encoded, range(len(labels)))
     found = run_pass(classifier, inputs, lambda logits: logits.argmin(dim=-1), scope.layers).factors
     single = [int((found[name][1].abs().sum(dim=2) > 0).sum(dim=1).max()) <= 1 for name in scope.layers]
     numbers = [sum(shape) for shape in _shapes(classifier, scope)]
     size = 2 if part.option("precision") == "bf16" else 4
-    room = BYTES / (size * len(texts)) - sum(k for k, one in zip(numbers, single, strict=True) if one)
+    room = BYTES / (size * len(workspace.train)) - sum(k for k, one in zip(numbers, single, strict=True) if one)
     shared = sum(k for k, one in zip(numbers, single, strict=True) if not one)
     rank = int(np.clip(room // max(1, shared), 1, HIGHEST_RANK))
     return np.array([1 if one else rank for one in single])
@@ -238,9 +237,8 @@ def make_shard(
     classifier, weights = workspace.classifier, workspace.weights(part.checkpoint)
     scope = make_scope(classifier, part.option("scope"))
     dtype = DTYPES[part.option("precision")]
-    table = workspace.train.iloc[rows]
-    encoded = classifier.tokenize(table["text"].tolist(), table["text_pair"].tolist() if workspace.is_pair else None)
-    labels = torch.from_numpy(workspace.label_ids(table)).to(classifier.device)
+    encoded, label_ids = workspace.encoded_train(rows)
+    labels = torch.from_numpy(label_ids).to(classifier.device)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     first = np.concatenate([[0], np.cumsum(lengths)])
     block = scope.first_block or None

@@ -58,9 +58,8 @@ class Part:
 
 def parts(workspace: Workspace, kind: str, checkpoints: str = "final", **options: str) -> list[Part]:
     """The parts of a kind for the "final" state or for "all" saved states."""
-    last = max(0, len(workspace.checkpoints) - 1)
-    states = [last] if checkpoints == "final" else list(range(last + 1))
-    return [Part(kind=kind, checkpoint=state, options=tuple(sorted(options.items()))) for state in states]
+    chosen = tuple(sorted(options.items()))
+    return [Part(kind=kind, checkpoint=state, options=chosen) for state in workspace.states(checkpoints)]
 
 
 def load(workspace: Workspace, part: Part, progress: Progress = silent) -> dict[str, np.ndarray]:
@@ -147,7 +146,7 @@ def _build_features(workspace: Workspace, part: Part, folder: Path, progress: Pr
     classifier, n = workspace.classifier, len(workspace.train)
     what = f"reading the training set (state {state + 1} of {max(1, len(workspace.checkpoints))})"
     features, logits = classifier.collect(
-        classifier.tokenize(*workspace.texts("train")),
+        workspace.encoded_train()[0],
         weights=workspace.weights(state),
         progress=lambda done: progress(done, n, what),
     )
@@ -160,14 +159,14 @@ def _build_word_gradients(workspace: Workspace, part: Part, folder: Path, progre
     """Per position: ∇_e ℓ_i as fp16 in units of its largest entry (`scale`), at its place in vocabulary order."""
     state = part.checkpoint
     classifier, weights = workspace.classifier, workspace.weights(state)
-    encoded = classifier.tokenize(*workspace.texts("train"))
+    encoded, label_ids = workspace.encoded_train()
     ids, first, place = _vocabulary_order(encoded["input_ids"])
     width = classifier.anatomy.embeddings.embedding_dim
     gradient = np.lib.format.open_memmap(
         folder / "gradient.npy", mode="w+", dtype=np.float16, shape=(len(place), width)
     )
     scale, example, position = (np.empty(len(place), dtype=t) for t in (np.float32, np.int32, np.int32))
-    labels = torch.from_numpy(workspace.label_ids(workspace.train)).to(classifier.device)
+    labels = torch.from_numpy(label_ids).to(classifier.device)
     what = f"word gradients of the training set (state {state + 1} of {max(1, len(workspace.checkpoints))})"
     done = 0
     for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):

@@ -100,9 +100,8 @@ class GaussNewton:
 def gauss_newton(workspace: Workspace, scope: Scope, state: int, damping: float, seed: int) -> GaussNewton:
     """The operator over a sample of 512 training examples; its lower blocks run once."""
     classifier = workspace.classifier
-    table = workspace.train.iloc[sample(workspace, SAMPLE)[0]]
-    encoded = classifier.tokenize(table["text"].tolist(), table["text_pair"].tolist() if workspace.is_pair else None)
-    made = GaussNewton(workspace=workspace, scope=scope, state=state, size=len(table))
+    encoded, labels = workspace.encoded_train(sample(workspace, SAMPLE)[0])
+    made = GaussNewton(workspace=workspace, scope=scope, state=state, size=len(labels))
     block = None if workspace.weights(state) else scope.first_block
     for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
         inputs = classifier.pad(encoded, rows.tolist())

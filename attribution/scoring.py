@@ -67,16 +67,16 @@ class Plan:
     solver: str
     scorer: Literal["head", "index", "sweep"]
 
-    def parts(self, workspace: Workspace) -> list[Part]:
-        """The parts of the index that the answer reads."""
+    def parts(self, workspace: Workspace, precision: str = "auto") -> list[Part]:
+        """The parts of the index that the answer reads, gradients in bf16 or fp32 (auto: see `in_precision`)."""
         choices, states = self.choices, self.choices.checkpoints
         if self.scorer == "head":
             return parts(workspace, "features", states)
-        wanted = factor_parts(workspace, choices.scope, states) if self.scorer == "index" else []
+        wanted = factor_parts(workspace, choices.scope, states, precision) if self.scorer == "index" else []
         if self.solver == "ekfac":
-            wanted += curvature_parts(workspace, choices.scope, states)
+            wanted += curvature_parts(workspace, choices.scope, states, precision)
             if choices.normalise == "relatif" and self.scorer == "index":
-                wanted += norms_parts(workspace, choices.scope, choices.damping, states)
+                wanted += norms_parts(workspace, choices.scope, choices.damping, states, precision)
         return wanted
 
 
@@ -104,9 +104,9 @@ def plan(workspace: Workspace, choices: Choices) -> Plan:
 def fidelity_part(workspace: Workspace, planned: Plan) -> Part:
     """The part that says how well the index's answer to these choices agrees with the exact one, at the last state."""
     factors = next(part for part in reversed(planned.parts(workspace)) if part.kind == "factors")
-    choices, last = planned.choices, max(0, len(workspace.checkpoints) - 1)
+    choices = planned.choices
     settled = {"solver": planned.solver, "normalise": choices.normalise, "damping": repr(choices.damping)}
-    return Part(kind=FIDELITY, checkpoint=last, options=tuple(sorted({**dict(factors.options), **settled}.items())))
+    return replace(factors, kind=FIDELITY, options=tuple(sorted({**dict(factors.options), **settled}.items())))
 
 
 def fidelity(workspace: Workspace, planned: Plan) -> float | None:
@@ -136,10 +136,9 @@ def _check(choices: Choices, scope: Scope, solver: str, is_head: bool) -> None:
 def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress) -> Scored:
     """Scores of every training example: closed form, index with its top scored exactly, or sweep."""
     workspace, planned = query.workspace, plan(query.workspace, choices)
-    last = max(0, len(workspace.checkpoints) - 1)
     sides, notes, total = [], [], np.zeros(len(workspace.train))
-    for state in range(last + 1) if choices.checkpoints == "all" else [last]:
-        rate = workspace.checkpoints[state].learning_rate if choices.rates and workspace.checkpoints else 1.0
+    for state in workspace.states(choices.checkpoints):
+        rate = workspace.rate(state) if choices.rates else 1.0
         side = side_of(query, quantity, planned, state, progress, notes)
         sides.append((rate, side))
         total += rate * side.train(progress)

@@ -101,7 +101,7 @@ class SweepSide:
         positions, what = np.arange(n), f"exact scores over {self.scope.text}"
         dots = -sweep(
             self.workspace.classifier,
-            *self._encoded(positions),
+            *self.workspace.encoded_train(positions),
             self.vector,
             weights=self.workspace.weights(self.state),
             states=self._states(positions),
@@ -121,7 +121,7 @@ class SweepSide:
         if self.scope.is_linear:
             dots, norms = self._products(positions, silent)
             return -dots if self.normalise == "none" else cosine(-dots, norms, self.norm)
-        encoded, labels = self._encoded(positions)
+        encoded, labels = self.workspace.encoded_train(positions)
         weights = self.workspace.weights(self.state)
         return -sweep(self.workspace.classifier, encoded, labels, self.vector, weights=weights)
 
@@ -147,7 +147,7 @@ class SweepSide:
         vector = self.vector if layers is None else self.given
         dots, squares = products(
             self.workspace.classifier,
-            *self._encoded(positions),
+            *self.workspace.encoded_train(positions),
             {name.removesuffix(".weight"): v for name, v in vector.items()},
             Metric(names=self.scope.layers, layers=layers, damping=self.damping),
             weights=self.workspace.weights(self.state),
@@ -156,11 +156,6 @@ class SweepSide:
             progress=lambda done: progress(done, len(positions), "exact norms"),
         )
         return dots, np.sqrt(squares)
-
-    def _encoded(self, positions: np.ndarray) -> tuple[Encoded, np.ndarray]:
-        table = self.workspace.train.iloc[positions]
-        pairs = table["text_pair"].tolist() if self.workspace.is_pair else None
-        return self.workspace.classifier.tokenize(table["text"].tolist(), pairs), self.workspace.label_ids(table)
 
     def _states(self, positions: np.ndarray) -> States | None:
         index = self.index

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from attribution.ekfac import Layer
+from attribution.ekfac import Layer, weighted_squares
 from attribution.factors import computing_in, read_tokens, run_pass
 from attribution.model import Classifier, Entering, length_sorted_batches
 
@@ -127,20 +127,12 @@ def products(
                     layer = metric.layers[name]
                     entering, gradients = entering @ layer.of_inputs, gradients @ layer.of_gradients
                 dots = ((gradients @ vector[name]) * entering).float().sum(dim=(1, 2))
-                squares = _squares(entering, gradients, inverse.get(name))
+                if name in inverse:
+                    squares = weighted_squares(entering, gradients, inverse[name])
+                else:
+                    squares = ((entering @ entering.mT) * (gradients @ gradients.mT)).float().sum(dim=(1, 2))
             made[0, rows] += dots.double().cpu().numpy()
             made[1, rows] += squares.double().cpu().numpy()
         done += len(rows)
         progress(done)
     return made[0], made[1]
-
-
-def _squares(entering: Tensor, gradients: Tensor, inverse: Tensor | None) -> Tensor:
-    """‖G_i‖², or Σ G_i² · inverse, of G_i = Σ_t δ_t a_tᵀ from the factors: (batch,)."""
-    if inverse is None:
-        return ((entering @ entering.mT) * (gradients @ gradients.mT)).float().sum(dim=(1, 2))
-    if entering.shape[1] == 1:
-        left, right = gradients[:, 0].float().square(), entering[:, 0].float().square()
-        return ((left @ inverse) * right).float().sum(dim=1)
-    pairs = zip(gradients.split(4), entering.split(4), strict=True)
-    return torch.cat([(one.mT @ other).float().square_().flatten(1) @ inverse.flatten() for one, other in pairs])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, TypeVar, get_origin
 
 import numpy as np
@@ -76,7 +76,8 @@ class Workspace:
         self.settings = settings
         self.device = device
         self._memo: dict[Hashable, Any] = {}
-        self._memo_lock = RLock()
+        self._locks: dict[Hashable, RLock] = {}
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"<Workspace {self.name}: {self.settings.n_train} train, {self.settings.n_test} test, {self.directory}>"
@@ -179,9 +180,18 @@ class Workspace:
         """The saved checkpoints by rising step; empty where the model came fine-tuned."""
         return [read_checkpoint(folder) for folder in self.checkpoint_folders]
 
+    def states(self, checkpoints: str = "all") -> list[int]:
+        """The numbers of "all" saved states, or of the "final" one; a model that came fine-tuned has state 0 only."""
+        last = max(0, len(self.checkpoints) - 1)
+        return list(range(last + 1)) if checkpoints == "all" else [last]
+
+    def rate(self, checkpoint: int) -> float:
+        """η of a saved state; 1 for a model that came fine-tuned."""
+        return self.checkpoints[checkpoint].learning_rate if self.checkpoints else 1.0
+
     def weights(self, checkpoint: int) -> dict[str, Tensor]:
         """Parameters of the `checkpoint`-th saved state, to stand in for the model's own; {} for the last state."""
-        if checkpoint >= len(self.checkpoints) - 1:
+        if checkpoint >= self.states()[-1]:
             return {}
         return self.memo(("weights", checkpoint), lambda: self._earlier_weights(self.checkpoint_folders[checkpoint]))
 
@@ -196,8 +206,10 @@ class Workspace:
         return dict(self.base_classifier().model.named_parameters())
 
     def memo(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` returned the first time for this key; one thread makes it, the others wait."""
-        with self._memo_lock:
+        """What `make` returned the first time for this key; one thread makes it, others that ask for it wait."""
+        with self._lock:
+            lock = self._locks.setdefault(key, RLock())
+        with lock:
             if key not in self._memo:
                 self._memo[key] = make()
             return self._memo[key]
@@ -206,6 +218,12 @@ class Workspace:
         """The texts of the "train" or "test" part and, for pairs, the second texts."""
         table = self.train if part == "train" else self.test
         return table["text"].tolist(), table["text_pair"].tolist() if self.is_pair else None
+
+    def encoded_train(self, positions: np.ndarray | slice = slice(None)) -> tuple[Any, np.ndarray]:
+        """Token ids of the training examples at these positions, not padded, and their label ids (positions,)."""
+        table = self.train.iloc[positions]
+        pairs = table["text_pair"].tolist() if self.is_pair else None
+        return self.classifier.tokenize(table["text"].tolist(), pairs), self.label_ids(table)
 
     def label_ids(self, table: pd.DataFrame) -> np.ndarray:
         """The label of each row as the model's output number: (rows,) int64."""

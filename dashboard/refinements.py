@@ -25,8 +25,8 @@ class Refinement:
     what: str = "Starting"
     table: ScoreTable | None = None
     failure: str | None = None
-    stop: bool = False
     running: bool = True
+    _stopping: bool = False
 
     def progress(self) -> tuple[float, str]:
         """Share done in [0, 1] and a line that says what is being done."""
@@ -38,8 +38,12 @@ class Refinement:
         if what != self.what:
             self.began, self.what = time.monotonic(), what
         self.done, self.total = done, max(1, total)
-        if self.stop:
+        if self._stopping:
             raise Stopped
+
+    def stop(self) -> None:
+        """Ask the work to end; what it has found so far is lost."""
+        self._stopping = True
 
     def run(self, quick: ScoreTable) -> None:
         """Score every training example exactly."""

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -56,6 +57,8 @@ def open_app(no_memory: None, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
 
     def run(folder: Path, **query: str) -> AppTest:
         monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(folder))
+        # A page run this way stays behind as the program itself, which every process spawned later would run again.
+        monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
         app = AppTest.from_file(APP, default_timeout=30)
         app.query_params.update(query)
         return app.run()

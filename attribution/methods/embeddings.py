@@ -7,7 +7,7 @@ A word is a row of the model's vocabulary; its gradient is the sum over its posi
 import string
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -144,12 +144,12 @@ def tracin_tfidf(query: Query, progress: Progress, *, checkpoints: States = "all
     workspace = query.workspace
     labels = np.eye(len(workspace.labels))
     product = np.zeros(len(workspace.train))
-    for part in parts(workspace, "features", _states(checkpoints)):
+    for part in parts(workspace, "features", checkpoints):
         wrong = labels[workspace.label_ids(workspace.train)] - softmax(load(workspace, part, progress)["logits"])
         with torch.no_grad():
             logits, _ = query.classifier.run(query.example.inputs, weights=workspace.weights(part.checkpoint))
         asked = labels[query.label] - softmax(logits.float().cpu().numpy())[0]
-        product += _rate(workspace, part, rates) * (wrong @ asked)
+        product += (workspace.rate(part.checkpoint) if rates else 1.0) * (wrong @ asked)
     shared = shared_tfidf(query)
     return Scored(
         scores=shared.scores * product,
@@ -158,15 +158,6 @@ def tracin_tfidf(query: Query, progress: Progress, *, checkpoints: States = "all
         quantity="log_probability",
         words=lambda rows: shared.words(workspace, rows, product),
     )
-
-
-def _states(checkpoints: str) -> Literal["final", "all"]:
-    return "all" if checkpoints == "all" else "final"
-
-
-def _rate(workspace: Workspace, part: Part, rates: bool) -> float:
-    """η of a saved state; 1 for a model that came fine-tuned, and where all states weigh alike."""
-    return workspace.checkpoints[part.checkpoint].learning_rate if rates and workspace.checkpoints else 1.0
 
 
 def _over_shared_words(
@@ -180,11 +171,11 @@ def _over_shared_words(
     """Σ_c η_c Σ_w ⟨∇_w F_c, −∇_w ℓ_ic⟩ over the shared words that count, from the `most` longest gradients a text."""
     workspace = query.workspace
     terms = []
-    for part in parts(workspace, "word_gradients", _states(checkpoints)):
+    for part in parts(workspace, "word_gradients", checkpoints):
         arrays = load(workspace, part, progress)
         kept = None if most is None else _longest(workspace, part, arrays, most)
         example, position, value = _shared_rows(query, part.checkpoint, arrays, counts, most, kept)
-        terms.append((example, position, _rate(workspace, part, rates) * value))
+        terms.append((example, position, (workspace.rate(part.checkpoint) if rates else 1.0) * value))
     example, position, value = (np.concatenate(column) for column in zip(*terms, strict=True))
     return Scored(
         scores=np.bincount(example, weights=value, minlength=len(workspace.train)).astype(np.float64),

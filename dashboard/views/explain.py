@@ -242,7 +242,7 @@ def _refine(table: ScoreTable, key: Hashable) -> None:
     if table.scored.exact:
         return
     if found is not None and found.running:
-        _refining(key)
+        _follow(lambda: refinements.refinement(key), f"{table.method}-exactly")
         return
     if st.button(
         f"Score all {len(table.scores):,} exactly",
@@ -253,18 +253,6 @@ def _refine(table: ScoreTable, key: Hashable) -> None:
     ):
         refinements.start(key, table)
         st.rerun()
-
-
-@st.fragment(run_every=1.0)
-def _refining(key: Hashable) -> None:
-    found = refinements.refinement(key)
-    if found is None or not found.running:
-        st.rerun()
-    share, what = found.progress()
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(1.0, share), text=what)
-    if button.button("Stop", key=f"stop-{hash(key)}"):
-        found.stop = True
 
 
 def _about(table: ScoreTable) -> None:
@@ -305,7 +293,11 @@ def _build(missing: Sequence[Part], name: str, settings: cache.Settings) -> None
             jobs.start(workspace, key, *options)
             st.rerun()
         return
-    _progress(key, missing, name)
+
+    def moved_on() -> bool:
+        return any(part.is_built(workspace) for part in missing)
+
+    _follow(lambda: jobs.job(key), name, moved_on)
 
 
 def _listed(missing: Sequence[Part]) -> str:
@@ -314,14 +306,18 @@ def _listed(missing: Sequence[Part]) -> str:
 
 
 @st.fragment(run_every=1.0)
-def _progress(key: str, missing: Sequence[Part], name: str) -> None:
-    found = jobs.job(key)
-    left = [part for part in missing if not part.is_built(cache.workspace())]
-    if found is None or not found.running or len(left) < len(missing):
+def _follow(
+    find: Callable[[], jobs.Job | refinements.Refinement | None],
+    name: str,
+    moved_on: Callable[[], bool] = lambda: False,
+) -> None:
+    """A bar and a Stop button beside it, until the work has ended or moved on to what changes the page."""
+    found = find()
+    if found is None or not found.running or moved_on():
         st.rerun()
     share, what = found.progress()
     bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(share, text=what)
+    bar.progress(min(1.0, share), text=what)
     if button.button("Stop", key=f"stop-{name}"):
         found.stop()
 

@@ -44,7 +44,7 @@ def agreement(query: Query, method: str, settings: dict[str, Any]) -> tuple[floa
     assert chosen.preset is not None
     planned = plan(workspace, chosen.preset.overlaid(settings))
     quantity = query.saliency("gradient_x_input") if chosen.clicked else query.quantity()
-    side = side_of(query, quantity, planned, max(0, len(workspace.checkpoints) - 1), silent, [])
+    side = side_of(query, quantity, planned, workspace.states()[-1], silent, [])
     quick = side.train(silent)
     rows, first = sample(workspace, ROWS)[0], np.argsort(-quick, kind="stable")[:CANDIDATES]
     exact = side.exactly(np.concatenate([rows, first]))
