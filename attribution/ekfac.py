@@ -203,11 +203,15 @@ def _sum_of_squares(inputs: Tensor, gradients: Tensor) -> Tensor:
     return total
 
 
-def sample(workspace: Workspace, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the training set, and a number in [0, 1) for each that draws its label; both from a hash of its text."""
+def sample(workspace: Workspace, count: int, draw: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training set, and a number in [0, 1) for each that draws its label; both from a hash of its text.
+
+    Another `draw` gives other rows.
+    """
     table = workspace.train
     columns = [table["text"], table["label"]] + ([table["text_pair"]] if workspace.is_pair else [])
-    drawn = np.array([int(digest_bytes(repr(key).encode())[:13], 16) / 16**13 for key in zip(*columns, strict=True)])
+    keys = (draw + repr(key) for key in zip(*columns, strict=True))
+    drawn = np.array([int(digest_bytes(key.encode())[:13], 16) / 16**13 for key in keys])
     rows = np.sort(np.argsort(drawn, kind="stable")[:count])
     # The rows are those with the smallest numbers: other digits of the hash draw the label.
     return rows, (drawn[rows] * 16**6) % 1

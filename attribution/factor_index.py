@@ -116,9 +116,10 @@ def _dot(shard: Shard, vectors: Mapping[str, Pair]) -> np.ndarray:
 def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
     """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
 
-    A gradient has hardly more than the rank of its tokens: 16 are kept, or all of V where these are not 99.9 % of its
-    squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root
-    mean squares of the training gradients along its rows and columns, the 48 are kept that weigh most in the scores.
+    A gradient has hardly more than the rank of its tokens: 16 are kept, or 32, or all of V where these are not 99.9 %
+    of its squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the
+    root mean squares of the training gradients along its rows and columns, the 48 are kept that weigh most in the
+    scores.
     Seeded; cost: a few products of V with some columns.
     """
     width = SKETCH if scale is None else SKETCH_IN_METRIC
@@ -132,7 +133,9 @@ def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
     basis = torch.linalg.qr(basis).Q
     inner, values, outer = torch.linalg.svd(basis.T @ scaled, full_matrices=False)
     if scale is None and values[:width].square().sum() < 0.999 * scaled.square().sum():
-        return torch.eye(vector.shape[0], dtype=vector.dtype, device=vector.device), vector
+        width = 2 * SKETCH
+        if values[:width].square().sum() < 0.999 * scaled.square().sum():
+            return torch.eye(vector.shape[0], dtype=vector.dtype, device=vector.device), vector
     left, right = (basis @ inner[:, :width]).T * values[:width, None], outer[:width]
     return (left, right) if scale is None else (left / scale[0], right / scale[1])
 

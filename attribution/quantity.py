@@ -42,6 +42,19 @@ class Margin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogOdds:
+    """log p(label | x) − log(1 − p(label | x)): the logit of the label against all others (Park et al. 2023 §3.1)."""
+
+    label: int
+    name: ClassVar[str] = "log_odds"
+
+    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
+        logits = classifier.run(example.inputs, weights=weights)[0].float()[0]
+        others = torch.cat([logits[: self.label], logits[self.label + 1 :]])
+        return logits[self.label] - others.logsumexp(dim=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Importance:
     """log p(label | x) minus log p(label | x with the tokens of a span erased) (Huang et al. 2021 §3.1)."""
 
@@ -71,7 +84,7 @@ class Saliency:
         return scores[list(self.tokens)].sum()
 
 
-Quantity = LogProbability | Margin | Importance | Saliency
+Quantity = LogProbability | LogOdds | Margin | Importance | Saliency
 
 
 def gradient_x_input(

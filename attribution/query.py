@@ -7,7 +7,7 @@ import torch
 
 from attribution.errors import UserError, unknown
 from attribution.model import Classifier, Example
-from attribution.quantity import LogProbability, Margin, Quantity, Saliency
+from attribution.quantity import LogOdds, LogProbability, Margin, Quantity, Saliency
 from attribution.workspace import Workspace, softmax
 
 
@@ -49,6 +49,10 @@ class Query:
         if self.against is None:
             return LogProbability(label=self.label)
         return Margin(label=self.label, against=self.against)
+
+    def odds(self) -> Quantity:
+        """The log odds of the explained label against all others, or against the one it is held against."""
+        return LogOdds(label=self.label) if self.against is None else self.quantity()
 
     def saliency(self, kind: str) -> Quantity:
         """Saliency of the clicked tokens; UserError where none was clicked."""

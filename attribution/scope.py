@@ -1,7 +1,7 @@
 """Scopes S: which parameters a gradient is taken over."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -61,7 +61,7 @@ def make_scope(classifier: Classifier, text: str, *, bias: bool = False) -> Scop
         names=names,
         layers=layers,
         count=sum(everything[name].numel() for name in names),
-        first_block=_first_block(classifier, names),
+        first_block=first_block(classifier, names),
     )
 
 
@@ -105,7 +105,8 @@ def _stem_parameters(classifier: Classifier) -> Iterator[nn.Parameter]:
         yield from child.parameters()
 
 
-def _first_block(classifier: Classifier, names: tuple[str, ...]) -> int | None:
+def first_block(classifier: Classifier, names: Collection[str]) -> int | None:
+    """The first transformer block that has to run anew when these parameters change; None: everything does."""
     parameters = dict(classifier.model.named_parameters())
     chosen = {id(parameters[name]) for name in names}
     if chosen & {id(p) for p in _stem_parameters(classifier)}:

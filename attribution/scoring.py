@@ -12,17 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution import iterative
+from attribution import iterative, projection
 from attribution.ekfac import Layer, curvature_parts, norms_parts, open_curvature
 from attribution.errors import UserError
 from attribution.factor_index import FactorIndex, factor_parts, open_factors
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
+from attribution.projection import projection_parts
 from attribution.quantity import Quantity, gradient
 from attribution.query import Query
 from attribution.results import Scored
-from attribution.scope import Scope, make_scope
+from attribution.scope import Scope, first_block, make_scope
 from attribution.sides import HeadSide, IndexSide, Side, SweepSide, head_norms
+from attribution.variants import Copy, State, weights_of
 from attribution.words import words_by_erasure
 from attribution.workspace import Workspace
 
@@ -38,8 +40,9 @@ class Choices:
     """The choices of the equation: scope S, curvature P, normalisation, saved states, and the scorer.
 
     normalise: none; cosine = ⟨v, ψ⟩ / ‖v‖‖ψ‖ with v = P∇F; relatif = ⟨v, ψ⟩ / ‖P^½∇F‖‖P^½ψ‖, the cosine in the
-    metric of the curvature. solver auto: exact for the head, EK-FAC above it. `rates`: weigh each saved state by its
-    learning rate η_c.
+    metric of the curvature. solver auto: exact for the head, EK-FAC above it; `side`: root of the size of the solver
+    projection. checkpoints: final, all, or copies, `copies` of them with one step of size `step` each. `rates`: weigh
+    each saved state by its learning rate η_c.
     """
 
     scope: str = "head"
@@ -49,6 +52,9 @@ class Choices:
     damping: float = 0.1
     checkpoints: str = "final"
     rates: bool = False
+    copies: int = 3
+    step: float = 1e-4
+    side: int = 32
     scorer: str = "auto"
     seed: int = 0
 
@@ -67,6 +73,13 @@ class Plan:
     solver: str
     scorer: Literal["head", "index", "sweep"]
 
+    def states(self, workspace: Workspace) -> list[State]:
+        """The states of the model that the answer is a sum over."""
+        choices = self.choices
+        if choices.checkpoints == "copies":
+            return [Copy(number=k, step=choices.step, seed=choices.seed) for k in range(choices.copies)]
+        return list(workspace.states(choices.checkpoints))
+
     def parts(self, workspace: Workspace, precision: str = "auto") -> list[Part]:
         """The parts of the index that the answer reads, gradients in bf16 or fp32 (auto: see `in_precision`)."""
         choices, states = self.choices, self.choices.checkpoints
@@ -77,6 +90,8 @@ class Plan:
             wanted += curvature_parts(workspace, choices.scope, states, precision)
             if choices.normalise == "relatif" and self.scorer == "index":
                 wanted += norms_parts(workspace, choices.scope, choices.damping, states, precision)
+        if self.solver == "projection":
+            wanted += projection_parts(workspace, choices.scope, choices.side, choices.seed, states, precision)
         return wanted
 
 
@@ -87,7 +102,7 @@ def plan(workspace: Workspace, choices: Choices) -> Plan:
     is_head = {name.rpartition(".")[0] for name in scope.names} == {head}
     solver = choices.solver if choices.solver != "auto" else "exact" if is_head else "ekfac"
     _check(choices, scope, solver, is_head)
-    closed = is_head and solver in ("identity", "exact")
+    closed = is_head and solver in ("identity", "exact") and choices.checkpoints != "copies"
     indexable = scope.is_linear and not workspace.classifier.shared_layers & set(scope.layers)
     if choices.scorer == "index" and not indexable:
         raise UserError(
@@ -111,6 +126,8 @@ def fidelity_part(workspace: Workspace, planned: Plan) -> Part:
 
 def fidelity(workspace: Workspace, planned: Plan) -> float | None:
     """Median Spearman correlation of the index's scores with exact ones, where it was measured."""
+    if planned.choices.checkpoints == "copies":
+        return None
     part = fidelity_part(workspace, planned)
     return float(np.median(load(workspace, part)["spearman"])) if part.is_built(workspace) else None
 
@@ -120,11 +137,13 @@ def _check(choices: Choices, scope: Scope, solver: str, is_head: bool) -> None:
         raise UserError(f"solver=exact is for scope=head; for {choices.scope} choose ekfac, cg, lissa or arnoldi.")
     if choices.scorer == "head" and not (is_head and solver in ("identity", "exact")):
         raise UserError("scorer=head is for scope=head with solver=identity or exact: choose scorer=auto.")
+    if choices.scorer == "head" and choices.checkpoints == "copies":
+        raise UserError("scorer=head reads the final model's features, and copies have others: choose scorer=auto.")
     if solver == "exact" and choices.scorer in ("index", "sweep"):
         raise UserError(f"solver=exact is answered in closed form: choose scorer=head, not {choices.scorer}.")
-    if solver == "ekfac" and not scope.is_linear:
+    if solver in ("ekfac", "projection") and not scope.is_linear:
         raise UserError(
-            "solver=ekfac is for the weights of linear layers: choose bias=false and a scope such as last:2, "
+            f"solver={solver} is for the weights of linear layers: choose bias=false and a scope such as last:2, "
             "or solver=cg."
         )
     if choices.normalise == "relatif" and solver not in ("exact", "ekfac"):
@@ -137,8 +156,8 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
     """Scores of every training example: closed form, index with its top scored exactly, or sweep."""
     workspace, planned = query.workspace, plan(query.workspace, choices)
     sides, notes, total = [], [], np.zeros(len(workspace.train))
-    for state in workspace.states(choices.checkpoints):
-        rate = workspace.rate(state) if choices.rates else 1.0
+    for state in planned.states(workspace):
+        rate = workspace.rate(state) if choices.rates and isinstance(state, int) else 1.0
         side = side_of(query, quantity, planned, state, progress, notes)
         sides.append((rate, side))
         total += rate * side.train(progress)
@@ -164,18 +183,23 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
     )
 
 
-def side_of(query: Query, quantity: Quantity, planned: Plan, state: int, progress: Progress, notes: list[str]) -> Side:
-    if planned.scorer == "head":
-        return _head_side(query, quantity, planned, state, progress)
+def side_of(
+    query: Query, quantity: Quantity, planned: Plan, state: State, progress: Progress, notes: list[str]
+) -> Side:
+    """The query's side of the product at one state. A copy, which hardly differs, reads the final state's index."""
     workspace, choices, scope = query.workspace, planned.choices, planned.scope
-    of_state = [part for part in planned.parts(workspace) if part.checkpoint == state]
-    by_kind = {part.kind: part for part in of_state}
+    saved = state if isinstance(state, int) else workspace.states()[-1]
+    by_kind = {part.kind: part for part in planned.parts(workspace) if part.checkpoint == saved}
+    if planned.scorer == "head":
+        return _head_side(query, quantity, planned, saved, by_kind["features"], progress)
     index = open_factors(workspace, by_kind["factors"], progress) if planned.scorer == "index" else None
     layers = open_curvature(workspace, by_kind["curvature"], progress) if planned.solver == "ekfac" else None
-    found = gradient(query.classifier, query.example, quantity, scope.names, workspace.weights(state))
-    vector, norm = _solve(query, planned, dict(zip(scope.names, found, strict=True)), layers, state, progress, notes)
-    if index is None:
-        index = _kept_states(workspace, choices.scope, state)
+    found = gradient(query.classifier, query.example, quantity, scope.names, weights_of(workspace, state))
+    vectors = dict(zip(scope.names, found, strict=True))
+    if planned.solver == "projection":
+        load(workspace, by_kind["projections"], progress)
+        vectors = _projected(workspace, by_kind["projections"], vectors, choices.damping)
+    vector, norm = _solve(query, planned, vectors, layers, saved, progress, notes)
     side = SweepSide(
         workspace=workspace,
         state=state,
@@ -185,7 +209,7 @@ def side_of(query: Query, quantity: Quantity, planned: Plan, state: int, progres
         normalise=choices.normalise,
         layers=layers,
         damping=choices.damping,
-        index=index,
+        index=_kept_states(workspace, scope, state, saved),
     )
     if planned.scorer == "sweep" or index is None:
         return side
@@ -197,10 +221,21 @@ def side_of(query: Query, quantity: Quantity, planned: Plan, state: int, progres
     return IndexSide(sweep=side, index=index, norms=norms)
 
 
-def _kept_states(workspace: Workspace, scope: str, state: int) -> FactorIndex | None:
-    """The index of the scope, where it is there already: the sweep starts from the states it keeps."""
-    (part,) = [part for part in factor_parts(workspace, scope, "all") if part.checkpoint == state]
+def _kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -> FactorIndex | None:
+    """The index of the scope, where it is there already: the sweep starts from the states it keeps.
+
+    A copy whose step has moved what lies below the scope has other states.
+    """
+    lowest = first_block(workspace.classifier, workspace.trained) or 0
+    if isinstance(state, Copy) and lowest < (scope.first_block or 0):
+        return None
+    (part,) = [part for part in factor_parts(workspace, scope.text, "all") if part.checkpoint == saved]
     return open_factors(workspace, part) if part.is_built(workspace) else None
+
+
+def _projected(workspace: Workspace, part: Part, vectors: dict[str, Tensor], damping: float) -> dict[str, Tensor]:
+    by_layer = {name.removesuffix(".weight"): vector for name, vector in vectors.items()}
+    return {f"{name}.weight": v for name, v in projection.solve(workspace, part, by_layer, damping).items()}
 
 
 def _solve(
@@ -219,7 +254,7 @@ def _solve(
         inverse = {name: layers[name.removesuffix(".weight")].inverse(choices.damping) for name in found}
         vector = {name: g * inverse[name] for name, g in turned.items()}
         other = turned if choices.normalise == "relatif" else vector
-    elif planned.solver == "identity":
+    elif planned.solver in ("identity", "projection"):
         vector = other = found
     else:
         vector = other = _by_products(query, planned, found, state, progress, notes)
@@ -243,9 +278,8 @@ def _by_products(
     return {name: piece.view_as(g) for (name, g), piece in zip(found.items(), pieces, strict=True)}
 
 
-def _head_side(query: Query, quantity: Quantity, planned: Plan, state: int, progress: Progress) -> HeadSide:
+def _head_side(query: Query, quantity: Quantity, planned: Plan, state: int, part: Part, progress: Progress) -> HeadSide:
     workspace, choices = query.workspace, planned.choices
-    (part,) = [part for part in planned.parts(workspace) if part.checkpoint == state]
     load(workspace, part, progress)
     units = workspace.memo(("units", state, choices.bias), lambda: _units(workspace, part, choices.bias))
     found = gradient(query.classifier, query.example, quantity, planned.scope.names, workspace.weights(state))

@@ -19,6 +19,7 @@ from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Progress, silent
 from attribution.scope import Scope
 from attribution.sweep import Encoded, Metric, States, products, sweep
+from attribution.variants import State, weights_of
 from attribution.workspace import Workspace
 
 
@@ -57,7 +58,7 @@ class HeadSide:
         return self._scaled(-self.units.dot(self.vector), self.norms)[positions]
 
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        features, logits = self.workspace.classifier.collect(encoded, weights=self.workspace.weights(self.state))
+        features, logits = self.workspace.classifier.collect(encoded, weights=weights_of(self.workspace, self.state))
         dots = -head_units(features, logits, labels, bias=self.bias).dot(self.vector)
         return self._scaled(dots, None if self.norms is None else self.norms[owner])
 
@@ -79,7 +80,7 @@ class SweepSide:
     """
 
     workspace: Workspace
-    state: int
+    state: State
     scope: Scope
     given: Mapping[str, Tensor]
     norm: float
@@ -103,7 +104,7 @@ class SweepSide:
             self.workspace.classifier,
             *self.workspace.encoded_train(positions),
             self.vector,
-            weights=self.workspace.weights(self.state),
+            weights=weights_of(self.workspace, self.state),
             states=self._states(positions),
             dtype=dtype,
             progress=lambda done: progress(done, n, what),
@@ -122,7 +123,7 @@ class SweepSide:
             dots, norms = self._products(positions, silent)
             return -dots if self.normalise == "none" else cosine(-dots, norms, self.norm)
         encoded, labels = self.workspace.encoded_train(positions)
-        weights = self.workspace.weights(self.state)
+        weights = weights_of(self.workspace, self.state)
         return -sweep(self.workspace.classifier, encoded, labels, self.vector, weights=weights)
 
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
@@ -131,7 +132,7 @@ class SweepSide:
             encoded,
             labels,
             self.vector,
-            weights=self.workspace.weights(self.state),
+            weights=weights_of(self.workspace, self.state),
             dtype=DTYPES[precision_of(self.workspace.classifier)],
         )
         if self.normalise == "none":
@@ -150,7 +151,7 @@ class SweepSide:
             *self.workspace.encoded_train(positions),
             {name.removesuffix(".weight"): v for name, v in vector.items()},
             Metric(names=self.scope.layers, layers=layers, damping=self.damping),
-            weights=self.workspace.weights(self.state),
+            weights=weights_of(self.workspace, self.state),
             states=self._states(positions),
             dtype=dtype,
             progress=lambda done: progress(done, len(positions), "exact norms"),

@@ -7,6 +7,7 @@ import numpy as np
 from attribution.model import Example
 from attribution.query import Query
 from attribution.results import WordScore
+from attribution.tokens import Word
 
 Copies = Callable[[dict[str, list[list[int]]], np.ndarray, np.ndarray], np.ndarray]
 
@@ -18,22 +19,38 @@ def words_by_erasure(query: Query, score: Copies, positions: Sequence[int]) -> l
     made from: a normalised score keeps the norm of the whole example, so that a word's part is in the score's own
     unit. Cost: one row a word.
     """
-    workspace, classifier = query.workspace, query.classifier
-    rows = workspace.train.iloc[list(positions)]
-    pairs = rows["text_pair"] if workspace.is_pair else [None] * len(rows)
-    examples = [classifier.example(text, pair) for text, pair in zip(rows["text"], pairs, strict=True)]
-    encoded, owner = _erased(examples, classifier.unknown_id)
-    scores = score(encoded, workspace.label_ids(rows)[owner], np.asarray(positions)[owner])
-    return [_word_scores(example, scores[owner == i]) for i, example in enumerate(examples)]
+    workspace, examples = query.workspace, training_examples(query, positions)
+    encoded, owner = _erased(examples, query.classifier.unknown_id)
+    labels = workspace.label_ids(workspace.train.iloc[list(positions)])
+    return word_parts(examples, score(encoded, labels[owner], np.asarray(positions)[owner]))
 
 
-def _word_scores(example: Example, scores: np.ndarray) -> list[WordScore]:
-    """Scores of the whole example (first) and of its erased copies, as the words' parts."""
-    words = [word for word in example.words if not word.special]
-    return [
-        WordScore(text=w.text, start=w.start, end=w.end, segment=w.segment, score=float(scores[0] - erased))
-        for w, erased in zip(words, scores[1:], strict=True)
-    ]
+def training_examples(query: Query, positions: Sequence[int]) -> list[Example]:
+    """Training examples by position, encoded, with their words."""
+    rows = query.workspace.train.iloc[list(positions)]
+    pairs = rows["text_pair"] if query.workspace.is_pair else [None] * len(rows)
+    return [query.classifier.example(text, pair) for text, pair in zip(rows["text"], pairs, strict=True)]
+
+
+def plain_words(example: Example) -> list[Word]:
+    """The words of an example's own text."""
+    return [word for word in example.words if not word.special]
+
+
+def word_parts(examples: Sequence[Example], scores: np.ndarray) -> list[list[WordScore]]:
+    """The words' parts from the scores of each example whole, then with one word after the other erased."""
+    made, at = [], 0
+    for example in examples:
+        words = plain_words(example)
+        parts = scores[at] - scores[at + 1 : at + 1 + len(words)]
+        at += 1 + len(words)
+        made.append(
+            [
+                WordScore(text=w.text, start=w.start, end=w.end, segment=w.segment, score=float(part))
+                for w, part in zip(words, parts, strict=True)
+            ]
+        )
+    return made
 
 
 def _erased(examples: Sequence[Example], unknown: int) -> tuple[dict[str, list[list[int]]], np.ndarray]:
@@ -42,7 +59,7 @@ def _erased(examples: Sequence[Example], unknown: int) -> tuple[dict[str, list[l
     owner = []
     for number, example in enumerate(examples):
         plain = {name: value[0].tolist() for name, value in example.inputs.items()}
-        for tokens in [(), *(word.tokens for word in example.words if not word.special)]:
+        for tokens in [(), *(word.tokens for word in plain_words(example))]:
             for name, values in plain.items():
                 encoded[name].append(values)
             ids = [unknown if i in tokens else token for i, token in enumerate(plain["input_ids"])]

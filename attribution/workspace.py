@@ -180,6 +180,12 @@ class Workspace:
         """The saved checkpoints by rising step; empty where the model came fine-tuned."""
         return [read_checkpoint(folder) for folder in self.checkpoint_folders]
 
+    @cached_property
+    def trained(self) -> frozenset[str]:
+        """The names of the parameters that fine-tuning changed; all of a model that came fine-tuned."""
+        named = dict(self.classifier.model.named_parameters())
+        return frozenset(checkpoint_weights(self.checkpoint_folders[-1], named) if self.checkpoint_folders else named)
+
     def states(self, checkpoints: str = "all") -> list[int]:
         """The numbers of "all" saved states, or of the "final" one; a model that came fine-tuned has state 0 only."""
         last = max(0, len(self.checkpoints) - 1)

@@ -47,6 +47,7 @@ BATCHING = {
     "factors": 1e-3,
     "curvature": 1e-3,
     "norms": 1e-3,
+    "projections": 2e-3,
 }
 
 

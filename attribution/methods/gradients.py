@@ -114,6 +114,66 @@ def tracin_last(query: Query, *, checkpoints: States = "all", bias: Bias = False
 
 
 @gradient_method(
+    preset=Choices(scope="last:2", checkpoints="copies"),
+    title="TracInF",
+    family="tracin",
+    paper="Huang 2021 §3.2",
+    formula=r"\sum_k \nabla F_{\theta + \delta_k}(x') \cdot (-\nabla \ell_{i,\theta + \delta_k})",
+    unit="change of log p for a unit step on the example, summed over the copies",
+    cost="one scan of the index a copy; its top rows are scored exactly on each copy",
+    weakness="Small steps barely move the gradients, so it ranks much as gd over the same scope does.",
+    index=("factors",),
+)
+def tracinf(
+    query: Query,
+    *,
+    scope: ScopeName = "last:2",
+    copies: Annotated[int, Range(low=1, high=20, help="How many copies of the final model are summed over.")] = 3,
+    step: Annotated[float, Range(low=0, above=True, high=1, help="η of the one step that makes a copy.")] = 1e-4,
+    bias: Bias = False,
+    scorer: Scorer = "auto",
+    seed: Annotated[int, Range(low=0, high=2**31 - 1, help="Seed of the copies' mini-batches.")] = 0,
+) -> Quantity:
+    """Σ_k ⟨∇F, −∇ℓ_i⟩ at copies θ + δ_k of the final model θ (Huang et al. 2021 §3.2, δ-faithful).
+
+    δ_k is one step of gradient descent on 32 random training examples, over what fine-tuning trained; the paper takes
+    3 copies and the learning rate 1e-4. As the step goes to 0 the score becomes copies × gd. Positive = proponent. The
+    index holds the gradients of θ; `exact` rows are those of the copies.
+    """
+    return query.quantity()
+
+
+@gradient_method(
+    preset=Choices(scope="last:2", solver="projection", damping=0.01),
+    title="TRAK",
+    family="influence",
+    paper="Park 2023 §3",
+    formula=r"\phi(x')^\top (\Phi^\top \Phi + \lambda I)^{-1} \phi_i\, (1 - p_i)",
+    unit="predicted fall of the label's log odds when the example is removed",
+    cost="projected gradients and their kernel once, then one scan of the index",
+    weakness="One model and one projection: the paper averages over many, which are noisy alone.",
+    index=("factors", "features", "projections"),
+)
+def trak(
+    query: Query,
+    *,
+    scope: ScopeName = "last:2",
+    side: Annotated[int, Range(low=2, high=64, help="Root of the projection's size: 32 is 1,024 numbers.")] = 32,
+    damping: Damping = 0.01,
+    scorer: Annotated[
+        str, Choice(choices=("auto", "index", "sweep"), help="index: top rows exact; sweep: all.")
+    ] = "auto",
+    seed: Annotated[int, Range(low=0, high=2**31 - 1, help="Seed of the projection.")] = 0,
+) -> Quantity:
+    """φ(x')ᵀ(ΦᵀΦ + λI)⁻¹φ_i (1 − p_i), φ the projected gradient of a label's log odds (Park et al. 2023 eq. 15).
+
+    φ(x') is of the explained label, or of its margin with `against`; φ_i and p_i are of the training label. One model
+    stands for the paper's ensemble. ΦᵀΦ is formed from the index's pairs. Positive = proponent.
+    """
+    return query.odds()
+
+
+@gradient_method(
     preset=Choices(scope="last:2", solver="auto"),
     title="Influence function",
     family="influence",

@@ -16,6 +16,7 @@ from attribution.parameters import Range
 from attribution.query import Query
 from attribution.registry import example_method
 from attribution.results import Scored
+from attribution.words import words_by_erasure
 from attribution.workspace import softmax
 
 MOST_STEPS = 100
@@ -81,6 +82,7 @@ def _newton_step(x: np.ndarray, p: np.ndarray, gradient: np.ndarray, l2: float) 
     unit="part of the label's logit under the refitted head; the parts sum to it",
     cost="one pass over the features; the head is refitted once, in a second",
     weakness="Explains a refitted head without a bias, not the model's own; high-loss examples lead.",
+    words=True,
     index=("features",),
 )
 def representer(
@@ -97,8 +99,9 @@ def representer(
     """α_ij f_i · f′ for the explained label j, on a ridge-penalised head refitted to the training labels.
 
     The papers' sign and ours agree: positive = the example raised the label's logit. Its own label's α is positive and
-    grows with its loss. The head has no bias, as in the representer theorem, so the parts sum to the whole logit.
-    Features are the final model's; only the last layer is refitted.
+    grows with its loss. A word's part is by erasure, with the α that the erased text would have. The head has no bias,
+    as in the representer theorem, so the parts sum to the whole logit. Features are the final model's; only the last
+    layer is refitted.
     """
     workspace = query.workspace
     (part,) = parts(workspace, "features")
@@ -107,4 +110,16 @@ def representer(
     head = workspace.memo(("representer", l2), lambda: refit(features, labels, len(workspace.labels), l2))
     mine = query.classifier.run(query.example.inputs)[1][0].float().cpu().numpy()
     scores = head.alpha[:, query.label] * (features @ mine)
-    return Scored(scores=scores.astype(np.float64), scorer="head", exact=True, quantity="logit")
+
+    def copies(encoded: dict[str, list[list[int]]], targets: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        changed = query.classifier.collect(encoded)[0].astype(np.float64)
+        wrong = (targets == query.label) - softmax(changed @ head.weight.T)[:, query.label]
+        return wrong / (2 * l2 * len(labels)) * (changed @ mine)
+
+    return Scored(
+        scores=scores.astype(np.float64),
+        scorer="head",
+        exact=True,
+        quantity="logit",
+        words=lambda positions: words_by_erasure(query, copies, positions),
+    )

@@ -1,6 +1,7 @@
 """Training examples that resemble the test example in the model's penultimate features f, and a random control."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -10,14 +11,9 @@ from attribution.parameters import Range
 from attribution.query import Query
 from attribution.registry import example_method
 from attribution.results import Scored
+from attribution.words import words_by_erasure
 
-
-def _features(query: Query, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Penultimate features of the test example (width,) and of the training set (train, width)."""
-    (part,) = parts(query.workspace, "features")
-    train = np.asarray(load(query.workspace, part, progress)["features"])
-    hidden = query.classifier.run(query.example.inputs)[1]
-    return hidden[0].float().cpu().numpy(), train
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def minus_squared_distances(test: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -35,8 +31,22 @@ def dots(test: np.ndarray, train: np.ndarray) -> np.ndarray:
     return train @ test
 
 
-def _similar(scores: np.ndarray) -> Scored:
-    return Scored(scores=scores.astype(np.float64), scorer="head", exact=True, quantity="similarity")
+def _similar(query: Query, progress: Progress, measure: Measure) -> Scored:
+    """A measure between the penultimate features of the test example and of the training set; words by erasure."""
+    (part,) = parts(query.workspace, "features")
+    train = np.asarray(load(query.workspace, part, progress)["features"])
+    test = query.classifier.run(query.example.inputs)[1][0].float().cpu().numpy()
+
+    def copies(encoded: dict[str, list[list[int]]], labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        return measure(test, query.classifier.collect(encoded)[0]).astype(np.float64)
+
+    return Scored(
+        scores=measure(test, train).astype(np.float64),
+        scorer="head",
+        exact=True,
+        quantity="similarity",
+        words=lambda positions: words_by_erasure(query, copies, positions),
+    )
 
 
 @example_method(
@@ -48,12 +58,12 @@ def _similar(scores: np.ndarray) -> Scored:
     cost="one pass over the features",
     weakness="Looks at what the texts share, not at what training on them did; blind to the label.",
     signed=False,
+    words=True,
     index=("features",),
 )
 def nn_euc(query: Query, progress: Progress) -> Scored:
     """−‖f′ − f_i‖² (Pezeshkpour et al. 2021 §2); at most 0, higher = nearer."""
-    test, train = _features(query, progress)
-    return _similar(minus_squared_distances(test, train))
+    return _similar(query, progress, minus_squared_distances)
 
 
 @example_method(
@@ -65,12 +75,12 @@ def nn_euc(query: Query, progress: Progress) -> Scored:
     cost="one pass over the features",
     weakness="Looks at what the texts share, not at what training on them did; blind to the label.",
     signed=False,
+    words=True,
     index=("features",),
 )
 def nn_cos(query: Query, progress: Progress) -> Scored:
     """cos(f′, f_i) (Pezeshkpour et al. 2021 §2); higher = more alike."""
-    test, train = _features(query, progress)
-    return _similar(cosines(test, train))
+    return _similar(query, progress, cosines)
 
 
 @example_method(
@@ -82,12 +92,12 @@ def nn_cos(query: Query, progress: Progress) -> Scored:
     cost="one pass over the features",
     weakness="Led by training examples with large features whatever the question; blind to the label.",
     signed=False,
+    words=True,
     index=("features",),
 )
 def nn_dot(query: Query, progress: Progress) -> Scored:
     """⟨f′, f_i⟩ (Pezeshkpour et al. 2021 §2); higher = more alike."""
-    test, train = _features(query, progress)
-    return _similar(dots(test, train))
+    return _similar(query, progress, dots)
 
 
 @example_method(

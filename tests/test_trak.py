@@ -1,0 +1,106 @@
+"""TRAK: projected kernels by their definition, with dense projections of autograd's gradients in float64."""
+
+import numpy as np
+import pytest
+import torch
+
+from attribution import attribute, factor_index
+from attribution.projection import make_projection
+from attribution.quantity import LogOdds, gradient
+from attribution.scope import make_scope
+from attribution.workspace import Workspace
+from tests.dense import LAST
+from tests.oracles import assert_close, encoded, flat_gradient, own_model
+
+TEST, LABEL = 3, 1
+
+
+@pytest.fixture
+def space(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace whose index keeps all pairs of every gradient."""
+    monkeypatch.setattr(factor_index, "HIGHEST_RANK", 16)
+    return fresh
+
+
+def odds_gradients(space: Workspace, scope: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """∇ log(p/(1 − p)) of the test example and of every training example's own label, and those labels' p."""
+    model = own_model(space).requires_grad_()
+
+    def slope(row: object, label: int) -> tuple[np.ndarray, float]:
+        share = model(**encoded(space, row)).logits[0].double().softmax(dim=0)[label]
+        return flat_gradient(model, torch.log(share / (1 - share)), LAST[scope]), float(share.detach())
+
+    query, _ = slope(space.test.loc[TEST], LABEL)
+    found = [slope(row, space.labels.index(row["label"])) for _, row in space.train.iterrows()]
+    return query, np.array([g for g, _ in found]), np.array([p for _, p in found])
+
+
+def dense_projection(space: Workspace, scope: str, side: int, seed: int) -> np.ndarray:
+    """R as one matrix (side², parameters): Kronecker products side by side, in the order of the parameters."""
+    sides = make_projection(space, make_scope(space.classifier, scope), side, seed).sides
+    layers = [name.removesuffix(".weight") for name in LAST[scope]]
+    return np.hstack([np.kron(*(matrix.double().numpy() for matrix in sides[layer])) for layer in layers])
+
+
+@pytest.mark.oracle("trak")
+@pytest.mark.parametrize("scorer", ["sweep", "index"])
+@pytest.mark.parametrize("side", [3, 12])
+def test_trak_is_its_definition(space: Workspace, side: int, scorer: str) -> None:
+    """φ'ᵀ(ΦᵀΦ + λI)⁻¹φ_i (1 − p_i), with fewer and with more numbers than there are training examples."""
+    query, gradients, own = odds_gradients(space, "last:1")
+    matrix = dense_projection(space, "last:1", side, seed=5)
+    phi = gradients @ matrix.T
+    kernel = phi.T @ phi
+    kernel += 0.01 * np.trace(kernel) / side**2 * np.eye(side**2)
+    expected = phi @ np.linalg.solve(kernel, matrix @ query) * (1 - own)
+    options = {"scope": "last:1", "side": side, "seed": 5, "damping": 0.01, "scorer": scorer}
+    table = attribute(space, "trak", test=TEST, label=space.labels[LABEL], **options)
+    assert table.scored.scorer == scorer
+    assert_close(table.scores, expected, relative=5e-3)
+
+
+@pytest.mark.oracle("trak")
+def test_a_wide_projection_hardly_matters(space: Workspace) -> None:
+    """With 4,096 numbers for 40 examples, the kernel is close to that of the gradients themselves, in its dual form."""
+    query, gradients, own = odds_gradients(space, "last:1")
+    kernel = gradients @ gradients.T
+    # λ is relative to the mean over the projection's numbers, of which 40 at most are not zero.
+    ridge = 0.1 * np.trace(kernel) / 4096
+    expected = np.linalg.solve(kernel + ridge * np.eye(len(kernel)), gradients @ query) * (1 - own)
+    table = attribute(space, "trak", test=TEST, label=space.labels[LABEL], scope="last:1", side=64, damping=0.1)
+    assert np.corrcoef(table.scores, expected)[0, 1] > 0.95
+
+
+def test_the_projection_and_its_transpose_agree(space: Workspace) -> None:
+    """⟨R g, u⟩ = ⟨g, Rᵀ u⟩, lengths survive on average, and pairs are projected as the matrix they make up."""
+    scope = make_scope(space.classifier, "last:1")
+    draw = torch.Generator().manual_seed(0)
+    shapes = {name: space.model.get_submodule(name).weight.shape for name in scope.layers}
+    pairs = {n: tuple(torch.randn(1, 2, width, generator=draw) for width in shape) for n, shape in shapes.items()}
+    matrices = {name: (left.mT @ right)[0] for name, (left, right) in pairs.items()}
+    length = sum(float(matrix.square().sum()) for matrix in matrices.values())
+    found = []
+    for seed in range(20):
+        projection = make_projection(space, scope, 8, seed)
+        projected, u = projection.of_matrices(matrices), torch.randn(64, generator=draw)
+        torch.testing.assert_close(projection.of_pairs(pairs)[0], projected, rtol=1e-4, atol=1e-3)
+        back = projection.back(u)
+        other = sum(float((back[name] * matrix).sum()) for name, matrix in matrices.items())
+        assert float(projected @ u) == pytest.approx(other, rel=1e-3, abs=1e-2)
+        found.append(float(projected.square().sum()) / length)
+    assert np.mean(found) == pytest.approx(1, abs=0.15)
+
+
+def test_log_odds_have_the_slope_of_finite_differences(moving: Workspace) -> None:
+    """∇ log(p/(1 − p)) over a matrix against central differences in float64, for one label of three."""
+    classifier = moving.base_classifier()
+    classifier.model.double()
+    example = classifier.example("the cast was clever")
+    quantity, name = LogOdds(label=0), f"{classifier.anatomy.head_name}.weight"
+    (slope,) = gradient(classifier, example, quantity, (name,), {})
+    weight = dict(classifier.model.named_parameters())[name].detach()
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    share = classifier.run(example.inputs)[0].double().softmax(dim=-1)[0, 0]
+    assert float(quantity(classifier, example, {})) == pytest.approx(float(torch.log(share / (1 - share))), abs=1e-5)
+    moved = [float(quantity(classifier, example, {name: weight + h * direction})) for h in (1e-3, -1e-3)]
+    assert float((slope * direction).sum()) == pytest.approx((moved[0] - moved[1]) / 2e-3, rel=1e-2)
