@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.factors import Pair, fast_dtype, leading, run_pass
+from attribution.factors import Pair, fast_dtype, leading, run_pass, spanned
 from attribution.index import BUILDERS, Part, Progress, checksums, is_sound, load, parts, silent
 from attribution.model import Classifier, length_sorted_batches
 from attribution.scope import Scope, make_scope
@@ -24,8 +24,8 @@ KIND = "factors"
 SHARD = 1024
 HIGHEST_RANK = 8
 BYTES = 1.2e9
-SKETCH = 16
-SKETCH_IN_METRIC = 48
+SKETCH = (16, 32, 48, 64)
+SKETCH_IN_METRIC = 32
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -116,27 +116,26 @@ def _dot(shard: Shard, vectors: Mapping[str, Pair]) -> np.ndarray:
 def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
     """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
 
-    A gradient has hardly more than the rank of its tokens: 16 are kept, or 32, or all of V where these are not 99.9 %
-    of its squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the
-    root mean squares of the training gradients along its rows and columns, the 48 are kept that weigh most in the
-    scores.
+    A gradient has hardly more than the rank of its tokens: as many of 16, 32, 48 or 64 are kept as have 99 % of its
+    squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root
+    mean squares of the training gradients along its rows and columns, the 32 are kept that weigh most in the scores.
     Seeded; cost: a few products of V with some columns.
     """
-    width = SKETCH if scale is None else SKETCH_IN_METRIC
-    if min(vector.shape) <= width:
+    if min(vector.shape) <= SKETCH[0]:
         side = torch.eye(min(vector.shape), dtype=vector.dtype, device=vector.device)
         return (side, vector) if vector.shape[0] <= vector.shape[1] else (vector.T, side)
+    most = SKETCH[-1] if scale is None else SKETCH_IN_METRIC
     scaled = vector if scale is None else scale[0][:, None] * vector * scale[1]
-    generator = torch.Generator().manual_seed(0)
-    basis = scaled @ torch.randn(vector.shape[1], width + 16, generator=generator).to(vector)
-    basis = scaled @ (scaled.T @ torch.linalg.qr(basis).Q)
-    basis = torch.linalg.qr(basis).Q
-    inner, values, outer = torch.linalg.svd(basis.T @ scaled, full_matrices=False)
-    if scale is None and values[:width].square().sum() < 0.999 * scaled.square().sum():
-        width = 2 * SKETCH
-        if values[:width].square().sum() < 0.999 * scaled.square().sum():
-            return torch.eye(vector.shape[0], dtype=vector.dtype, device=vector.device), vector
-    left, right = (basis @ inner[:, :width]).T * values[:width, None], outer[:width]
+    basis = spanned(scaled, most + 16)
+    basis = torch.linalg.qr(scaled @ (scaled.T @ basis)).Q
+    inside = basis.T @ scaled
+    values, mixing = torch.linalg.eigh((inside @ inside.T).double())
+    values, mixing = values.flip(0), mixing.flip(1).to(vector)
+    kept = most
+    if scale is None:
+        share = values.cumsum(0) / scaled.square().sum().clamp_min(1e-30)
+        kept = next((k for k in SKETCH if k <= len(share) and share[k - 1] >= 0.99), most)
+    left, right = (basis @ mixing[:, :kept]).T, mixing[:, :kept].T @ inside
     return (left, right) if scale is None else (left / scale[0], right / scale[1])
 
 

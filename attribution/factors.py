@@ -9,6 +9,7 @@ index keeps: Σ_k l_k r_kᵀ. Nothing in them depends on a curvature, so any may
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +134,16 @@ def read_tokens(pair: Pair) -> Pair:
     at = strength.argmax(dim=1)
     rows = torch.arange(len(at), device=at.device)
     return inputs[rows, at][:, None], gradients[rows, at][:, None]
+
+
+def spanned(matrix: Tensor, columns: int) -> Tensor:
+    """Orthonormal columns (out, columns) that span those of a matrix (out, in), if its rank is below; seeded."""
+    return torch.linalg.qr(matrix @ _start(matrix.shape[1], columns).to(matrix)).Q
+
+
+@cache
+def _start(rows: int, columns: int) -> Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
 
 
 def _subspace(inputs: Tensor, gradients: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -62,7 +62,7 @@ class Classifier:
     """A transformers sequence classifier in evaluation mode with its tokenizer and labels.
 
     Parameters never carry `requires_grad`: whoever needs a gradient passes its own leaf tensors as `weights` or
-    `embeds`. The model is shared by threads, so every run holds `lock`.
+    `embeds`. The model is shared by threads, so every run holds `lock`. `scopes` keeps what `make_scope` has found.
     """
 
     model: Any
@@ -70,6 +70,7 @@ class Classifier:
     labels: tuple[str, ...]
     max_length: int
     lock: RLock = field(default_factory=RLock, repr=False)
+    scopes: dict[tuple[str, bool], Any] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)

@@ -1,6 +1,6 @@
 """What is being explained: one test example or text, a label, and perhaps a clicked token."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -91,24 +91,29 @@ def make_query(
     example = workspace.classifier.example(str(text), text_pair)
     with torch.no_grad():
         logits = workspace.classifier.run(example.inputs)[0][0].float().cpu().numpy()
-    tokens = () if token is None else (token,) if isinstance(token, int) else tuple(token)
-    for index in tokens:
-        if not 0 <= index < len(example.tokens):
-            raise UserError(f"No token {index}: this text has tokens 0 to {len(example.tokens) - 1}.")
     chosen = _label_id(workspace, label, int(logits.argmax()), true_label)
     other = None if against is None else _label_id(workspace, against, int(logits.argmax()), true_label)
     if other == chosen:
         raise UserError(f"The margin of '{workspace.labels[chosen]}' over itself is 0: choose another label.")
-    return Query(
+    made = Query(
         workspace=workspace,
         example=example,
         logits=logits,
         label=chosen,
         against=other,
-        tokens=tokens,
+        tokens=(),
         test=test,
         true_label=true_label,
     )
+    return made if token is None else with_tokens(made, (token,) if isinstance(token, int) else tuple(token))
+
+
+def with_tokens(query: Query, tokens: tuple[int, ...]) -> Query:
+    """The same question about some clicked tokens; UserError for one that is not there."""
+    for index in tokens:
+        if not 0 <= index < len(query.example.tokens):
+            raise UserError(f"No token {index}: this text has tokens 0 to {len(query.example.tokens) - 1}.")
+    return replace(query, tokens=tokens)
 
 
 def _check_text(workspace: Workspace, text: str, text_pair: str | None) -> None:

@@ -41,6 +41,12 @@ def make_scope(classifier: Classifier, text: str, *, bias: bool = False) -> Scop
     example (`Classifier.shared_layers`). A scope is its weight matrices; `bias` adds biases and LayerNorms. Frozen
     parameters count as any other. Raises UserError for a scope that names nothing.
     """
+    if (text, bias) not in classifier.scopes:
+        classifier.scopes[text, bias] = _make_scope(classifier, text, bias)
+    return classifier.scopes[text, bias]
+
+
+def _make_scope(classifier: Classifier, text: str, bias: bool) -> Scope:
     everything = dict(classifier.model.named_parameters())
     chosen = _named(classifier, text)
     names = tuple(name for name in everything if name in chosen and (bias or everything[name].dim() > 1))

@@ -145,15 +145,15 @@ class SweepSide:
     ) -> tuple[np.ndarray, np.ndarray]:
         """⟨v, ∇ℓ_i⟩ and the norms of some training examples' gradients, of which nothing is dropped."""
         layers = self.layers if self.normalise == "relatif" else None
-        vector = self.vector if layers is None else self.given
         dots, squares = products(
             self.workspace.classifier,
             *self.workspace.encoded_train(positions),
-            {name.removesuffix(".weight"): v for name, v in vector.items()},
+            {name.removesuffix(".weight"): v for name, v in self.vector.items()},
             Metric(names=self.scope.layers, layers=layers, damping=self.damping),
             weights=weights_of(self.workspace, self.state),
             states=self._states(positions),
             dtype=dtype,
+            metric_dtype=DTYPES[precision_of(self.workspace.classifier)] if layers else torch.float32,
             progress=lambda done: progress(done, len(positions), "exact norms"),
         )
         return dots, np.sqrt(squares)

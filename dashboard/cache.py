@@ -8,7 +8,7 @@ import streamlit as st
 
 from attribution.errors import UserError
 from attribution.index import Part
-from attribution.query import Query, make_query
+from attribution.query import Query, make_query, with_tokens
 from attribution.registry import required_parts, run_method, standard_parts
 from attribution.results import ScoreTable, TokenScores, WordScore
 from attribution.scoring import FIDELITY
@@ -45,8 +45,10 @@ def test_table() -> pd.DataFrame:
 
 @st.cache_resource(show_spinner=False, max_entries=256)
 def query(test: int | None, text: str | None, text_pair: str | None, label: str, token: tuple[int, ...]) -> Query:
-    """The question that a selection asks, encoded and classified."""
-    return make_query(workspace(), test=test, text=text, text_pair=text_pair, label=label, token=token or None)
+    """The question that a selection asks, encoded and classified; about tokens, it is the text's with these tokens."""
+    if token:
+        return with_tokens(query(test, text, text_pair, label, ()), token)
+    return make_query(workspace(), test=test, text=text, text_pair=text_pair, label=label)
 
 
 def warm_up() -> None:

@@ -545,7 +545,7 @@ def test_words_are_kept_and_are_those_of_the_table(indexed: Workspace, no_memory
     assert cache.known_words(table, (), ids) is found
     assert cache.known_words(table, (), ids[:2]) is None
     assert cache.known_words(attribute(indexed, "relatif", test=2), (), ids) is None
-    silent = attribute(indexed, "nn_euc", test=1)
+    silent = attribute(indexed, "random", test=1)
     assert cache.known_words(silent, (), ids) == cache.words(silent, (), ids) == {}
 
 
