@@ -28,7 +28,7 @@ KIND = "curvature"
 NORMS = "norms"
 EXAMPLES = 2048
 TERMS = 24
-LOW_RANK = 96
+LOW_RANK = 128
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ listing of checksums, so that an interrupted build goes on where it was and a da
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attribution.factors import Pair, fast_dtype, leading, run_pass, spanned
 from attribution.index import BUILDERS, Part, Progress, checksums, is_sound, load, parts, silent
-from attribution.model import Classifier, length_sorted_batches
+from attribution.model import Classifier, Entering, length_sorted_batches
 from attribution.scope import Scope, make_scope
 from attribution.storage import write_atomically
 from attribution.workspace import Workspace
@@ -25,7 +25,7 @@ SHARD = 1024
 HIGHEST_RANK = 8
 BYTES = 1.2e9
 SKETCH = (16, 32, 48, 64)
-SKETCH_IN_METRIC = 32
+SKETCH_IN_METRIC = 16
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -51,6 +51,14 @@ def precision_of(classifier: Classifier, precision: str = "auto") -> str:
         return precision
     wide = classifier.model.config.hidden_size >= 128
     return "bf16" if wide and fast_dtype(classifier.device) == torch.bfloat16 else "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class States:
+    """States (tokens, width) that enter a transformer block, by row."""
+
+    block: int
+    of: Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +94,11 @@ class FactorIndex:
         """‖∇_S ℓ_i‖, exact: (train,)."""
         return np.sqrt(np.concatenate([shard.energy[:, :, 0].sum(axis=1, dtype=np.float64) for shard in self.shards]))
 
-    @property
-    def keeps_hidden(self) -> bool:
-        """Whether the states that enter the scope's first block are kept."""
-        return self.shards[0].hidden is not None
+    def states(self, rows: np.ndarray) -> States | None:
+        """The states that enter the scope's first block for some training examples, where they are kept."""
+        if self.shards[0].hidden is None or self.scope.first_block is None:
+            return None
+        return States(block=self.scope.first_block, of=lambda row: self.hidden(int(rows[row])))
 
     def hidden(self, row: int) -> np.ndarray:
         """The states (tokens, width) that entered the scope's first block for a training example, in half precision."""
@@ -118,7 +127,7 @@ def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
 
     A gradient has hardly more than the rank of its tokens: as many of 16, 32, 48 or 64 are kept as have 99 % of its
     squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root
-    mean squares of the training gradients along its rows and columns, the 32 are kept that weigh most in the scores.
+    mean squares of the training gradients along its rows and columns, the 16 are kept that weigh most in the scores.
     Seeded; cost: a few products of V with some columns.
     """
     if min(vector.shape) <= SKETCH[0]:
@@ -137,6 +146,14 @@ def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
         kept = next((k for k in SKETCH if k <= len(share) and share[k - 1] >= 0.99), most)
     left, right = (basis @ mixing[:, :kept]).T, mixing[:, :kept].T @ inside
     return (left, right) if scale is None else (left / scale[0], right / scale[1])
+
+
+def padded_states(classifier: Classifier, rows: np.ndarray, states: States | None) -> Entering:
+    """The states of a batch of rows, padded on the right to the longest; None where none are kept."""
+    if states is None:
+        return None
+    found = [torch.from_numpy(np.asarray(states.of(int(row)), dtype=np.float32)) for row in rows]
+    return states.block, torch.nn.utils.rnn.pad_sequence(found, batch_first=True).to(classifier.device)
 
 
 def open_factors(workspace: Workspace, part: Part, progress: Progress = silent) -> FactorIndex:

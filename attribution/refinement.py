@@ -41,5 +41,7 @@ def refine(table: ScoreTable, progress: Progress = silent) -> ScoreTable:
         with atomic_path(path) as target:
             pd.DataFrame({"score": found.scores}).to_parquet(target)
     scores = pd.read_parquet(path)["score"].to_numpy(dtype=np.float64)
-    exact = replace(table.scored, scores=scores, scorer="sweep", exact=True, exact_rows=None, fidelity=None)
+    exact = replace(
+        table.scored, scores=scores, scorer="sweep", exact=True, exact_rows=None, fidelity=None, rerank=None
+    )
     return replace(table, scored=exact)

@@ -176,9 +176,14 @@ def attribute(
 
 
 def run_method(
-    query: Query, name: str, parameters: Mapping[str, Any] | None = None, progress: Progress = silent
+    query: Query,
+    name: str,
+    parameters: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+    *,
+    rerank: bool = True,
 ) -> ScoreTable | TokenScores:
-    """As `attribute`, for a query that is already made."""
+    """As `attribute`, for a query that is already made; without `rerank` an index's top rows are left for later."""
     method = get_method(name)
     values = checked(name, method.parameters, parameters or {})
     began = time.perf_counter()
@@ -186,4 +191,5 @@ def run_method(
     seconds = time.perf_counter() - began
     if method.explains == "tokens":
         return TokenScores(query=query, method=name, parameters=values, raw=found, seconds=seconds)
-    return ScoreTable(query=query, method=name, parameters=values, scored=found, seconds=seconds)
+    table = ScoreTable(query=query, method=name, parameters=values, scored=found, seconds=seconds)
+    return table.reranked() if rerank else table

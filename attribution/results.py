@@ -1,7 +1,8 @@
 """Answers: scores of tokens and of training examples, with what they were computed from."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -32,7 +33,8 @@ class Scored:
     `words` takes positions in the training table and returns, for each, a list of word scores. `exact_rows`: the
     positions whose scores are exact where not all are. `fidelity`: Spearman correlation with exact scores that was
     measured. `notes`: what else there is to say, such as convergence. `scope`, `scope_size`: the parameters a
-    gradient was over, and how many numbers they hold.
+    gradient was over, and how many numbers they hold. `rerank`: the same with the top rows scored exactly, where that
+    is still to be done.
     """
 
     scores: np.ndarray
@@ -45,6 +47,7 @@ class Scored:
     notes: tuple[str, ...] = ()
     scope: str | None = None
     scope_size: int | None = None
+    rerank: "Callable[[], Scored] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,14 @@ class ScoreTable:
         # The deviation of equal scores can be a rounding error above 0.
         spread = self.scores.std() if np.ptp(self.scores) > 0 else 0.0
         return (self.scores - self.scores.mean()) / spread if spread > 0 else np.zeros_like(self.scores)
+
+    def reranked(self) -> "ScoreTable":
+        """The same answer with its top rows scored exactly; an answer that has them, or needs none, as it is."""
+        if self.scored.rerank is None:
+            return self
+        began = time.perf_counter()
+        scored = self.scored.rerank()
+        return replace(self, scored=scored, seconds=self.seconds + time.perf_counter() - began)
 
     def frame(self, top: int = 20, *, opponents: bool = False) -> pd.DataFrame:
         """The `top` proponents (or opponents, most negative first): rank, train_id, label, text, score, z.

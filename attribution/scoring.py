@@ -153,7 +153,7 @@ def _check(choices: Choices, scope: Scope, solver: str, is_head: bool) -> None:
 
 
 def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress) -> Scored:
-    """Scores of every training example: closed form, index with its top scored exactly, or sweep."""
+    """Scores of every training example: closed form, index, whose top is still to be scored exactly, or sweep."""
     workspace, planned = query.workspace, plan(query.workspace, choices)
     sides, notes, total = [], [], np.zeros(len(workspace.train))
     for state in planned.states(workspace):
@@ -161,19 +161,19 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
         side = side_of(query, quantity, planned, state, progress, notes)
         sides.append((rate, side))
         total += rate * side.train(progress)
-    exact_rows: np.ndarray | None = None
-    if planned.scorer == "index":
-        exact_rows = np.argsort(-total, kind="stable")[:RERANKED]
-        total[exact_rows] = sum(rate * side.exactly(exact_rows) for rate, side in sides)
 
     def copies(encoded: dict[str, list[list[int]]], labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
         return sum((rate * side.copies(encoded, labels, owner) for rate, side in sides), np.zeros(len(labels)))
 
-    return Scored(
+    def rerank() -> Scored:
+        rows, scores = np.argsort(-total, kind="stable")[:RERANKED], total.copy()
+        scores[rows] = sum(rate * side.exactly(rows) for rate, side in sides)
+        return replace(quick, scores=scores, exact_rows=rows)
+
+    quick = Scored(
         scores=total,
         scorer=planned.scorer,
         exact=planned.scorer != "index",
-        exact_rows=exact_rows,
         fidelity=fidelity(workspace, planned) if planned.scorer == "index" else None,
         quantity=quantity.name,
         notes=tuple(notes),
@@ -181,6 +181,7 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
         scope_size=planned.scope.count,
         words=lambda positions: words_by_erasure(query, copies, positions),
     )
+    return replace(quick, rerank=rerank) if planned.scorer == "index" else quick
 
 
 def side_of(

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from attribution.ekfac import Layer
-from attribution.factor_index import DTYPES, FactorIndex, precision_of, sketch
+from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Progress, silent
 from attribution.scope import Scope
-from attribution.sweep import Encoded, Metric, States, products, sweep
+from attribution.sweep import Encoded, Metric, products, sweep
 from attribution.variants import State, weights_of
 from attribution.workspace import Workspace
 
@@ -159,10 +159,7 @@ class SweepSide:
         return dots, np.sqrt(squares)
 
     def _states(self, positions: np.ndarray) -> States | None:
-        index = self.index
-        if index is None or not index.keeps_hidden or not self.scope.first_block:
-            return None
-        return States(block=self.scope.first_block, of=lambda row: index.hidden(int(positions[row])))
+        return None if self.index is None else self.index.states(positions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,18 +14,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from attribution.ekfac import Layer, weighted_squares
+from attribution.factor_index import States, padded_states
 from attribution.factors import computing_in, read_tokens, run_pass
-from attribution.model import Classifier, Entering, length_sorted_batches
+from attribution.model import Classifier, length_sorted_batches
 
 Encoded = Mapping[str, list[list[int]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class States:
-    """States (tokens, width) that enter a transformer block, by row."""
-
-    block: int
-    of: Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +70,6 @@ def sweep(
         done += len(rows)
         progress(done)
     return made
-
-
-def padded_states(classifier: Classifier, rows: np.ndarray, states: States | None) -> Entering:
-    """The states of a batch of rows, padded on the right to the longest; None where none are kept."""
-    if states is None:
-        return None
-    found = [torch.from_numpy(np.asarray(states.of(int(row)), dtype=np.float32)) for row in rows]
-    return states.block, torch.nn.utils.rnn.pad_sequence(found, batch_first=True).to(classifier.device)
 
 
 def products(

@@ -1,7 +1,7 @@
 """The one place that keeps results between runs. What is kept is shared by all sessions, so it is never changed."""
 
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -17,6 +17,7 @@ from dashboard.state import Selection
 
 WORKSPACE_VARIABLE = "INFLUSCOPE_WORKSPACE"
 Settings = tuple[tuple[str, Any], ...]
+T = TypeVar("T")
 
 
 @st.cache_resource(show_spinner=False)
@@ -58,7 +59,7 @@ def warm_up() -> None:
         asked = query(first, None, None, "predicted", ())
         result(asked, "gradient_x_input")
         if not missing_parts("relatif"):
-            result(asked, "relatif")
+            reranked(result(asked, "relatif"), ())
     except UserError:
         return  # the page meets it again and shows it
 
@@ -73,12 +74,35 @@ def query_of(selection: Selection, *, token: tuple[int, ...] = ()) -> Query:
 
 @st.cache_resource(show_spinner=False, max_entries=128)
 def _result(_query: Query, key: tuple, method: str, settings: Settings) -> ScoreTable | TokenScores:
-    return run_method(_query, method, dict(settings))
+    return run_method(_query, method, dict(settings), rerank=False)
 
 
 def result(asked: Query, method: str, settings: Settings = ()) -> Any:
-    """A method's answer to a query: TokenScores for a saliency method, else a ScoreTable."""
+    """A method's answer to a query: TokenScores, or a ScoreTable, that of an index before its top is reranked."""
     return _result(asked, _key(asked), method, settings)
+
+
+@st.cache_resource(show_spinner=False)
+def _exact_tops() -> dict[tuple, ScoreTable]:
+    return {}
+
+
+def known_reranked(table: ScoreTable, settings: Settings) -> ScoreTable | None:
+    """The answer with its top rows scored exactly, if that was done before or is not needed."""
+    return table if table.scored.rerank is None else _exact_tops().get(key_of(table, settings))
+
+
+def reranked(table: ScoreTable, settings: Settings) -> ScoreTable:
+    """As `known_reranked`, done where it is not known yet."""
+    return known_reranked(table, settings) or _kept(_exact_tops(), key_of(table, settings), table.reranked())
+
+
+def _kept(store: dict[tuple, T], key: tuple, value: T) -> T:
+    """The value, in a store that starts anew when it has grown large."""
+    if len(store) >= 512:
+        store.clear()
+    store[key] = value
+    return value
 
 
 @st.cache_resource(show_spinner=False)
@@ -97,11 +121,8 @@ def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[i
     """As `known_words`, computed where they are not known yet: about a forward pass a word."""
     found = known_words(table, settings, ids)
     if found is None:
-        store = _word_store()
-        if len(store) >= 512:
-            store.clear()
-        found = dict(zip(ids, table.words_of(ids), strict=True))
-        store[(key_of(table, settings), table.scored.exact, ids)] = found
+        key = (key_of(table, settings), table.scored.exact, ids)
+        found = _kept(_word_store(), key, dict(zip(ids, table.words_of(ids), strict=True)))
     return found
 
 

@@ -15,6 +15,7 @@ from attribution.ekfac import curvature_parts, norms_parts
 from attribution.errors import UserError
 from attribution.factor_index import factor_parts
 from attribution.index import Part, build, load, parts
+from attribution.projection import projection_parts
 from attribution.scoring import Choices, fidelity_part, plan
 from attribution.workspace import Workspace
 from tests.oracles import assert_close, encoded, log_probability, penultimate, plain_model, reopened, with_training_data
@@ -27,9 +28,10 @@ ARRAYS = {
     "curvature": [f"{i:03d}-{name}" for i in (0, 7) for name in ("of_inputs", "gradient_values", "eigenvalues")],
     "norms": ["norms"],
     "fidelity": ["spearman"],
+    "projections": ["values", "vectors"],
 }
 KINDS = tuple(ARRAYS)
-MADE_FROM = {"norms": ["factors", "curvature"], "fidelity": ["factors"]}
+MADE_FROM = {"norms": ["factors", "curvature"], "fidelity": ["factors"], "projections": ["factors", "features"]}
 
 
 class Reports:
@@ -53,6 +55,8 @@ def some_parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> l
             return curvature_parts(workspace, "last:1", checkpoints)
         case "norms":
             return norms_parts(workspace, "last:1", 0.1, checkpoints)
+        case "projections":
+            return projection_parts(workspace, "last:1", 4, 0, checkpoints)
         case "fidelity":
             final = fidelity_part(workspace, plan(workspace, Choices(scope="last:1")))
             return parts(workspace, kind, checkpoints, **dict(final.options))

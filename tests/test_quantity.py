@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attribution.quantity import (
     Importance,
+    LogOdds,
     LogProbability,
     Margin,
     Quantity,
@@ -36,6 +37,7 @@ QUANTITIES = {
     "gradient_x_input of two tokens": Saliency(label=0, tokens=(1, 3)),
     "gradient_sum": Saliency(label=1, tokens=(2,), kind="gradient_sum"),
     "margin": Margin(label=0, against=1),
+    "log_odds": LogOdds(label=1),
     "importance": Importance(label=1, tokens=(1, 3)),
 }
 
@@ -49,6 +51,9 @@ def value_of(model: Any, inputs: dict[str, Tensor], quantity: Quantity) -> float
     """F by plain autograd on a transformers BERT, which does not know of `attribution.quantity`."""
     if isinstance(quantity, LogProbability):
         return float(log_probability(model, inputs, quantity.label))
+    if isinstance(quantity, LogOdds):
+        share = model(**inputs).logits[0].softmax(dim=0)[quantity.label]
+        return float(torch.log(share / (1 - share)))
     if isinstance(quantity, Margin):
         logits = model(**inputs).logits[0]
         return float(logits[quantity.label] - logits[quantity.against])

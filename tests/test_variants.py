@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def summed(space: Workspace, names: tuple[str, ...], *, copies: int, step: float
     for number in range(copies):
         model = stepped(space, Copy(number=number, step=step, seed=seed))
 
-        def gradient(row: object, label: int, model: torch.nn.Module = model) -> np.ndarray:
+        def gradient(row: Any, label: int, model: torch.nn.Module = model) -> np.ndarray:
             return flat_gradient(model, log_probability(model, encoded(space, row), label), names)
 
         query = gradient(space.test.loc[TEST], LABEL)

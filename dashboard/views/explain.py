@@ -195,43 +195,47 @@ def _evidence(
         key=f"side-{method.clicked}-{sides[0]}",
         label_visibility="collapsed",
     )
-    facts.caption(present.faithfulness(table), text_alignment="right")
     for note in table.scored.notes:
         st.caption(plain(note))
-    shade_words = _rows(table, settings, opponents=side == sides[1])
+    finish = _rows(table, settings, facts.empty(), opponents=side == sides[1])
     about, exactly = st.columns([1, 1.2], vertical_alignment="center")
     with about:
-        _about(table)
+        _about(table, settings)
     with exactly:
         _refine(table, key)
-    return shade_words
+    return finish
 
 
-def _rows(table: ScoreTable, settings: cache.Settings, *, opponents: bool) -> Callable[[], None]:
-    """Draw the rows at once; the function returned draws them again with their words, which take longer."""
-    method = get_method(table.method)
-    shown = present.visible(table, method, opponents=opponents, count=ROWS)
-    if not shown:
-        st.caption("No training example has a score of this sign.")
-        return _nothing
-    place = st.empty()
+def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *, opponents: bool) -> Callable[[], None]:
+    """Draw the rows as they are known; the function returned draws them again, the top exact and the words shaded."""
+    method, place = get_method(table.method), st.empty()
     slot = f"rows-{method.clicked}"
-    ids = tuple(train_id for train_id, _ in shown)
 
-    def draw(words: Mapping[int, Sequence[WordScore]], key: str) -> None:
-        rows = present.training_rows(table, method, shown, words, opponents=opponents)
+    def draw(shown: ScoreTable, wanted: Callable[..., Mapping[int, Sequence[WordScore]] | None]) -> bool:
+        facts.caption(present.faithfulness(shown), text_alignment="right")
+        rows = present.visible(shown, method, opponents=opponents, count=ROWS)
+        words = wanted(shown, settings, tuple(train_id for train_id, _ in rows))
         with place:
-            training_rows(
-                rows,
-                key=key,
-                selected=state.keep(f"{slot} open", None),
-                on_select=lambda train_id: st.session_state.__setitem__(f"{slot} open", train_id),
-            )
+            if not rows:
+                st.caption("No training example has a score of this sign.")
+            else:
+                training_rows(
+                    present.training_rows(shown, method, rows, words or {}, opponents=opponents),
+                    key=slot if words is not None else f"{slot}-plain",
+                    selected=state.keep(f"{slot} open", None),
+                    on_select=lambda train_id: st.session_state.__setitem__(f"{slot} open", train_id),
+                )
+        return words is not None
 
+    known = cache.known_reranked(table, settings)
     quick = table.scored.scorer == "index" and method.preset is None
-    known = cache.words(table, settings, ids) if quick else cache.known_words(table, settings, ids)
-    draw(known or {}, slot if known is not None else f"{slot}-plain")
-    return _nothing if known is not None else lambda: draw(cache.words(table, settings, ids), slot)
+    if draw(known or table, cache.words if quick else cache.known_words) and known:
+        return _nothing
+
+    def finish() -> None:
+        draw(cache.reranked(table, settings), cache.words)
+
+    return finish
 
 
 def _refine(table: ScoreTable, key: Hashable) -> None:
@@ -255,7 +259,7 @@ def _refine(table: ScoreTable, key: Hashable) -> None:
         st.rerun()
 
 
-def _about(table: ScoreTable) -> None:
+def _about(table: ScoreTable, settings: cache.Settings) -> None:
     method = get_method(table.method)
     with st.popover("About this method", type="tertiary", icon=":material/info:"):
         st.markdown(f"**{method.title}** — {plain(method.paper)}")
@@ -265,7 +269,7 @@ def _about(table: ScoreTable) -> None:
             st.caption(f"Gradients over {plain(table.scored.scope)}: {table.scored.scope_size:,} parameters.")
         st.download_button(
             "All scores as CSV",
-            lambda: table.frame(0).to_csv(index=False),
+            lambda: cache.reranked(table, settings).frame(0).to_csv(index=False),
             file_name=f"{method.name}.csv",
             mime="text/csv",
             key=f"csv-{method.name}",
