@@ -4,6 +4,7 @@ Each is a function of the parameters (`weights`, by name) that autograd can diff
 score(i) = −∇F · P · ∇ℓ_i can be formed for any of them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,40 +17,48 @@ from attribution.model import Classifier, Example
 Weights = Mapping[str, Tensor]
 
 
+class OfLogits(ABC):
+    """A quantity that depends on the logits of the text alone."""
+
+    @abstractmethod
+    def of_logits(self, logits: Tensor) -> Tensor:
+        """F from the logits (labels,)."""
+
+    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
+        return self.of_logits(classifier.run(example.inputs, weights=weights)[0].float()[0])
+
+
 @dataclass(frozen=True, kw_only=True)
-class LogProbability:
+class LogProbability(OfLogits):
     """log p(label | x): natural logarithm, at most 0."""
 
     label: int
     name: ClassVar[str] = "log_probability"
 
-    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
-        logits, _ = classifier.run(example.inputs, weights=weights)
-        return logits.float().log_softmax(dim=-1)[0, self.label]
+    def of_logits(self, logits: Tensor) -> Tensor:
+        return logits.log_softmax(dim=-1)[self.label]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Margin:
+class Margin(OfLogits):
     """The logit of a label minus that of another: the log of their odds."""
 
     label: int
     against: int
     name: ClassVar[str] = "margin"
 
-    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
-        logits = classifier.run(example.inputs, weights=weights)[0].float()[0]
+    def of_logits(self, logits: Tensor) -> Tensor:
         return logits[self.label] - logits[self.against]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogOdds:
+class LogOdds(OfLogits):
     """log p(label | x) − log(1 − p(label | x)): the logit of the label against all others (Park et al. 2023 §3.1)."""
 
     label: int
     name: ClassVar[str] = "log_odds"
 
-    def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
-        logits = classifier.run(example.inputs, weights=weights)[0].float()[0]
+    def of_logits(self, logits: Tensor) -> Tensor:
         others = torch.cat([logits[: self.label], logits[self.label + 1 :]])
         return logits[self.label] - others.logsumexp(dim=0)
 

@@ -15,13 +15,14 @@ from attribution.workspace import Workspace, softmax
 class Query:
     """One question to a workspace.
 
-    `label` is the explained label's number, `against` that of the label it is held against, if any; `tokens` are the
-    clicked tokens or ().
+    `logits` (labels,) and penultimate `features` (width,) are the final model's. `label` is the number of the explained
+    label, `against` that of the label it is held against, if any; `tokens` are the clicked tokens or ().
     """
 
     workspace: Workspace
     example: Example
     logits: np.ndarray
+    features: np.ndarray
     label: int
     tokens: tuple[int, ...]
     test: int | None
@@ -90,7 +91,7 @@ def make_query(
     _check_text(workspace, str(text), text_pair)
     example = workspace.classifier.example(str(text), text_pair)
     with torch.no_grad():
-        logits = workspace.classifier.run(example.inputs)[0][0].float().cpu().numpy()
+        logits, features = (made[0].float().cpu().numpy() for made in workspace.classifier.run(example.inputs))
     chosen = _label_id(workspace, label, int(logits.argmax()), true_label)
     other = None if against is None else _label_id(workspace, against, int(logits.argmax()), true_label)
     if other == chosen:
@@ -99,6 +100,7 @@ def make_query(
         workspace=workspace,
         example=example,
         logits=logits,
+        features=features,
         label=chosen,
         against=other,
         tokens=(),

@@ -19,7 +19,7 @@ from attribution.factor_index import FactorIndex, factor_parts, open_factors
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
 from attribution.projection import projection_parts
-from attribution.quantity import Quantity, gradient
+from attribution.quantity import OfLogits, Quantity, gradient
 from attribution.query import Query
 from attribution.results import Scored
 from attribution.scope import Scope, first_block, make_scope
@@ -283,9 +283,7 @@ def _head_side(query: Query, quantity: Quantity, planned: Plan, state: int, part
     workspace, choices = query.workspace, planned.choices
     load(workspace, part, progress)
     units = workspace.memo(("units", state, choices.bias), lambda: _units(workspace, part, choices.bias))
-    found = gradient(query.classifier, query.example, quantity, planned.scope.names, workspace.weights(state))
-    columns = [found[0].double().cpu().numpy()] + [g.double().cpu().numpy()[:, None] for g in found[1:]]
-    vector = np.hstack(columns)
+    vector = _head_gradient(query, quantity, planned.scope, state)
     norm, hessian = float(np.linalg.norm(vector)), None
     if planned.solver == "exact":
         hessian = workspace.memo(
@@ -301,6 +299,26 @@ def _head_side(query: Query, quantity: Quantity, planned: Plan, state: int, part
     return HeadSide(
         workspace=workspace, state=state, bias=choices.bias, vector=vector, norm=norm, units=units, norms=norms
     )
+
+
+def _head_gradient(query: Query, quantity: Quantity, scope: Scope, state: int) -> np.ndarray:
+    """∇F over the head, (labels, width), with a last column for the bias where the scope has it.
+
+    Where F depends on the logits alone, it is their slope times the features.
+    """
+    classifier, weights = query.classifier, query.workspace.weights(state)
+    if not isinstance(quantity, OfLogits):
+        found = gradient(classifier, query.example, quantity, scope.names, weights)
+        return np.hstack([g.double().cpu().numpy().reshape(len(g), -1) for g in found])
+    logits, features = torch.from_numpy(query.logits), query.features
+    if weights:
+        with torch.no_grad():
+            ran = classifier.run(query.example.inputs, weights=weights)
+        logits, features = ran[0][0].float().cpu(), ran[1][0].float().cpu().numpy()
+    logits = logits.double().requires_grad_()
+    (slope,) = torch.autograd.grad(quantity.of_logits(logits), logits)
+    extended = np.append(features, np.ones(len(scope.names) - 1))
+    return np.outer(slope.numpy(), extended.astype(np.float64))
 
 
 def _units(workspace: Workspace, part: Part, bias: bool) -> HeadUnits:

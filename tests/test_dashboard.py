@@ -549,6 +549,17 @@ def test_words_are_kept_and_are_those_of_the_table(indexed: Workspace, no_memory
     assert cache.known_words(silent, (), ids) == cache.words(silent, (), ids) == {}
 
 
+@both_tasks
+def test_an_exact_top_is_kept(indexed: Workspace, no_memory: None):
+    """The quick answer is drawn until the exact top is known, which is then kept; a method without one needs none."""
+    query = make_query(indexed, test=1)
+    quick, other = cache.result(query, "relatif"), cache.result(query, "nn_cos")
+    assert cache.known_reranked(quick, ()) is None
+    exact = cache.reranked(quick, ())
+    assert exact.scored.exact_rows is not None and cache.known_reranked(quick, ()) is exact
+    assert cache.known_reranked(other, ()) is other is cache.reranked(other, ())
+
+
 def test_missing_parts_are_those_not_built(fresh: Workspace, no_memory: None, monkeypatch):
     """Before the index every part a method reads is missing, afterwards none; a method without index misses none."""
     monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(fresh.directory))

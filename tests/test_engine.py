@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from attribution import attribute, factor_index
-from attribution.registry import required_parts, standard_parts
+from attribution.query import make_query
+from attribution.registry import required_parts, run_method, standard_parts
 from attribution.results import ScoreTable
 from attribution.workspace import Workspace
 from tests.dense import LAST, ekfac_inverse, last, products, scores
@@ -118,6 +119,23 @@ def test_the_top_rows_of_an_index_are_exact(
     others = np.setdiff1d(np.arange(len(table.scores)), rows)
     assert np.abs(table.scores - exact.scores)[others].max() > np.abs(table.scores - exact.scores)[rows].max()
     assert set(np.argsort(-exact.scores)[:5]) <= set(rows.tolist()), "a top row is not among the exact ones"
+
+
+def test_the_top_may_be_scored_exactly_later(spaces: Copies) -> None:
+    """An index's answer without reranking calls no row exact; reranked, it is the answer that is given otherwise."""
+    space = spaces["workspace"]["index"]
+    query, options = make_query(space, test=TEST), {"scope": "last:2", "scorer": "index"}
+    whole, quick = (run_method(query, "relatif", options, rerank=rerank) for rerank in (True, False))
+    assert isinstance(whole, ScoreTable) and isinstance(quick, ScoreTable)
+    assert quick.scored.exact_rows is None and not quick.scored.exact
+    later = quick.reranked()
+    np.testing.assert_array_equal(later.scores, whole.scores)
+    assert set(later.scored.exact_rows.tolist()) == set(quick.order[:20].tolist())
+    rest = quick.order[20:]
+    np.testing.assert_array_equal(later.scores[rest], quick.scores[rest])
+    assert later.seconds > quick.seconds and later.reranked() is later
+    swept = run_method(query, "relatif", {**options, "scorer": "sweep"}, rerank=False)
+    assert isinstance(swept, ScoreTable) and swept.reranked() is swept
 
 
 @pytest.mark.oracle("saliency_influence")

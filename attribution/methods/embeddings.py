@@ -207,8 +207,9 @@ def _shared_rows(
         if row == len(arrays["vocabulary"]) or arrays["vocabulary"][row] != word:
             continue
         stored = slice(int(arrays["start"][row]), int(arrays["start"][row + 1]))
-        dots = arrays["gradient"][stored].astype(np.float32) @ gradient[ids == word].sum(dim=0).float().cpu().numpy()
-        value = -dots.astype(np.float64) * arrays["scale"][stored]
+        rows = torch.from_numpy(np.array(arrays["gradient"][stored])).float()  # numpy widens halves ten times slower
+        dots = rows @ gradient[ids == word].sum(dim=0).float().cpu()
+        value = -dots.double().numpy() * arrays["scale"][stored]
         at = np.arange(stored.start, stored.stop)
         places.append(at if kept is None else at[kept[stored]])
         values.append(value if kept is None else value[kept[stored]])

@@ -108,13 +108,12 @@ def representer(
     features = np.asarray(load(workspace, part, progress)["features"])
     labels = workspace.label_ids(workspace.train)
     head = workspace.memo(("representer", l2), lambda: refit(features, labels, len(workspace.labels), l2))
-    mine = query.classifier.run(query.example.inputs)[1][0].float().cpu().numpy()
-    scores = head.alpha[:, query.label] * (features @ mine)
+    scores = head.alpha[:, query.label] * (features @ query.features)
 
     def copies(encoded: dict[str, list[list[int]]], targets: np.ndarray, owner: np.ndarray) -> np.ndarray:
         changed = query.classifier.collect(encoded)[0].astype(np.float64)
         wrong = (targets == query.label) - softmax(changed @ head.weight.T)[:, query.label]
-        return wrong / (2 * l2 * len(labels)) * (changed @ mine)
+        return wrong / (2 * l2 * len(labels)) * (changed @ query.features)
 
     return Scored(
         scores=scores.astype(np.float64),

@@ -35,13 +35,12 @@ def _similar(query: Query, progress: Progress, measure: Measure) -> Scored:
     """A measure between the penultimate features of the test example and of the training set; words by erasure."""
     (part,) = parts(query.workspace, "features")
     train = np.asarray(load(query.workspace, part, progress)["features"])
-    test = query.classifier.run(query.example.inputs)[1][0].float().cpu().numpy()
 
     def copies(encoded: dict[str, list[list[int]]], labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        return measure(test, query.classifier.collect(encoded)[0]).astype(np.float64)
+        return measure(query.features, query.classifier.collect(encoded)[0]).astype(np.float64)
 
     return Scored(
-        scores=measure(test, train).astype(np.float64),
+        scores=measure(query.features, train).astype(np.float64),
         scorer="head",
         exact=True,
         quantity="similarity",
