@@ -129,8 +129,9 @@ def test_the_top_may_be_scored_exactly_later(spaces: Copies) -> None:
     assert isinstance(whole, ScoreTable) and isinstance(quick, ScoreTable)
     assert quick.scored.exact_rows is None and not quick.scored.exact
     later = quick.reranked()
+    rows = later.scored.exact_rows
     np.testing.assert_array_equal(later.scores, whole.scores)
-    assert set(later.scored.exact_rows.tolist()) == set(quick.order[:20].tolist())
+    assert rows is not None and set(rows.tolist()) == set(quick.order[:20].tolist())
     rest = quick.order[20:]
     np.testing.assert_array_equal(later.scores[rest], quick.scores[rest])
     assert later.seconds > quick.seconds and later.reranked() is later
