@@ -24,7 +24,7 @@ KIND = "factors"
 SHARD = 1024
 HIGHEST_RANK = 8
 BYTES = 1.2e9
-SKETCH = (16, 32, 48, 64)
+SKETCH = (16, 64)
 SKETCH_IN_METRIC = 16
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -125,26 +125,25 @@ def _dot(shard: Shard, vectors: Mapping[str, Pair]) -> np.ndarray:
 def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
     """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
 
-    A gradient has hardly more than the rank of its tokens: as many of 16, 32, 48 or 64 are kept as have 99 % of its
-    squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root
+    A gradient has hardly more than the rank of its tokens: 16 are kept, or 64 where these have not 99 % of its squared
+    norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root
     mean squares of the training gradients along its rows and columns, the 16 are kept that weigh most in the scores.
     Seeded; cost: a few products of V with some columns.
     """
     if min(vector.shape) <= SKETCH[0]:
         side = torch.eye(min(vector.shape), dtype=vector.dtype, device=vector.device)
         return (side, vector) if vector.shape[0] <= vector.shape[1] else (vector.T, side)
-    most = SKETCH[-1] if scale is None else SKETCH_IN_METRIC
     scaled = vector if scale is None else scale[0][:, None] * vector * scale[1]
-    basis = spanned(scaled, most + 16)
-    basis = torch.linalg.qr(scaled @ (scaled.T @ basis)).Q
-    inside = basis.T @ scaled
-    values, mixing = torch.linalg.eigh((inside @ inside.T).double())
-    values, mixing = values.flip(0), mixing.flip(1).to(vector)
-    kept = most
-    if scale is None:
-        share = values.cumsum(0) / scaled.square().sum().clamp_min(1e-30)
-        kept = next((k for k in SKETCH if k <= len(share) and share[k - 1] >= 0.99), most)
-    left, right = (basis @ mixing[:, :kept]).T, mixing[:, :kept].T @ inside
+    left = right = scaled
+    for kept in SKETCH if scale is None else (SKETCH_IN_METRIC,):
+        basis = spanned(scaled, kept + 16)
+        basis = torch.linalg.qr(scaled @ (scaled.T @ basis)).Q
+        inside = basis.T @ scaled
+        values, mixing = torch.linalg.eigh((inside @ inside.T).double())
+        top = mixing[:, -kept:].to(vector)
+        left, right = (basis @ top).T, top.T @ inside
+        if values[-kept:].sum() >= 0.99 * scaled.square().sum():
+            break
     return (left, right) if scale is None else (left / scale[0], right / scale[1])
 
 

@@ -120,7 +120,7 @@ def products(
 def _dots(inputs: Tensor, gradients: Tensor, vector: Tensor) -> Tensor:
     """⟨V, Σ_t δ_t a_tᵀ⟩ of every example, over the tokens that carry a gradient only: (batch,)."""
     row, token = (gradients != 0).any(dim=2).nonzero(as_tuple=True)
-    of_tokens = torch.linalg.vecdot((gradients[row, token] @ vector).float(), inputs[row, token])
+    of_tokens = ((gradients[row, token] @ vector).float() * inputs[row, token]).sum(dim=1)
     return torch.zeros(len(inputs), device=inputs.device).index_add(0, row, of_tokens)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from attribution.ekfac import curvature_parts, open_curvature
 from attribution.factor_index import States, factor_parts, open_factors
 from attribution.model import Classifier
 from attribution.scope import make_scope
@@ -73,6 +74,25 @@ def test_products_and_norms_of_every_family_are_the_loops(family: str) -> None:
     dots, squares = products(classifier, classifier.tokenize(TEXTS), LABELS, by_layer, Metric(names=scope.layers))
     assert_close(dots, gradients @ flat(vector), relative=1e-4, what="products")
     assert_close(squares, np.square(gradients).sum(axis=1), relative=1e-4, what="squared norms")
+
+
+@pytest.mark.parametrize("curved", [False, True])
+def test_half_precision_keeps_two_digits(workspace: Workspace, curved: bool) -> None:
+    """Products, norms and the sweep in bfloat16, as a whole training set is scored, beside those in float32."""
+    scope = make_scope(workspace.classifier, "last:2")
+    layers = open_curvature(workspace, curvature_parts(workspace, "last:2")[0]) if curved else None
+    metric = Metric(names=scope.layers, layers=layers, damping=0.1)
+    vector = {name: part.float() for name, part in direction(workspace.classifier, scope.names).items()}
+    by_layer = {name.removesuffix(".weight"): part for name, part in vector.items()}
+    rows = workspace.encoded_train()
+    half: dict[str, Any] = {"dtype": torch.bfloat16, "metric_dtype": torch.bfloat16}
+    found, exact = (products(workspace.classifier, *rows, by_layer, metric, **options) for options in (half, {}))
+    for quick, whole, what in zip(found, exact, ("products", "squared norms"), strict=True):
+        assert_close(quick, whole, relative=8e-2, what=what)
+        assert np.corrcoef(quick, whole)[0, 1] > 0.995, what
+    swept = sweep(workspace.classifier, *rows, vector, dtype=torch.bfloat16)
+    assert_close(swept, exact[0], relative=8e-2)
+    assert np.corrcoef(swept, exact[0])[0, 1] > 0.995
 
 
 def of_training_set(workspace: Workspace, scope: str, state: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
