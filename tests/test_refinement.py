@@ -1,6 +1,7 @@
 """The exact answer that replaces an index's: every row by the sweep, kept, the same in another process."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from attribution.results import ScoreTable
 from attribution.workspace import Workspace
 from tests.oracles import reopened
 
-ASKED = {"test": 3, "token": 2}
+ASKED: dict[str, Any] = {"test": 3, "token": 2}
 
 
 def quick(space: Workspace) -> ScoreTable:
@@ -38,7 +39,8 @@ def test_another_question_has_another_answer(fresh: Workspace) -> None:
     table = quick(fresh)
     first = refine(table).scores
     label = next(name for name in fresh.labels if name != table.query.label_name)
-    for change in ({"token": 3}, {"label": label}, {"damping": 1.0}, {"test": 4}):
+    changes: list[dict[str, Any]] = [{"token": 3}, {"label": label}, {"damping": 1.0}, {"test": 4}]
+    for change in changes:
         other = attribute(fresh, "saliency_influence", scorer="index", **{**ASKED, **change})
         assert np.abs(refine(other).scores - first).max() > 1e-6 * np.abs(first).max(), change
 
