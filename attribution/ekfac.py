@@ -86,7 +86,8 @@ class Layer:
         and columns, weighted by where the gradients lie, whose Gram matrices are small.
         """
         inverse = self.inverse(damping)
-        left, right = left @ self.of_gradients.to(left.dtype), right @ self.of_inputs.to(right.dtype)
+        of_inputs, of_gradients = self.bases(left.dtype)
+        left, right = left @ of_gradients, right @ of_inputs
         if left.shape[1] == 1:
             return weighted_squares(right, left, inverse)
         total = torch.zeros(len(left), device=left.device)

@@ -73,18 +73,36 @@ def projection_parts(
     return in_precision(workspace, KIND, checkpoints, precision, scope=scope, side=str(side), seed=str(seed))
 
 
-def solve(workspace: Workspace, part: Part, vector: Mapping[str, Tensor], damping: float) -> dict[str, Tensor]:
-    """P of a gradient given by layer, λ = damping × the mean eigenvalue of Σ_i φ_i φ_iᵀ.
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """Σ_i φ_i φ_iᵀ by its eigenvalues (kept,) and eigenvectors (side², kept), float64, and the projection of it."""
 
-    What no φ_i has a part in is left out: λ alone would magnify it, and in exact numbers no score depends on it.
-    """
-    values, vectors = (torch.from_numpy(np.array(load(workspace, part)[name])) for name in ("values", "vectors"))
-    scope = make_scope(workspace.classifier, part.option("scope"))
-    projection = make_projection(workspace, scope, int(part.option("side")), int(part.option("seed")))
-    projected = projection.of_matrices(vector)
-    inside = vectors.T @ projected.double().cpu()
-    solved = vectors @ (inside / (values + damping * values.sum() / len(vectors)))
-    return projection.back(solved.to(projected))
+    projection: Projection
+    values: Tensor
+    vectors: Tensor
+
+    def solve(self, gradient: Mapping[str, Tensor], damping: float) -> dict[str, Tensor]:
+        """P of a gradient given by layer, λ = damping × the mean eigenvalue.
+
+        What no φ_i has a part in is left out: λ alone would magnify it, and in exact numbers no score depends on it.
+        """
+        projected = self.projection.of_matrices(gradient)
+        inside = self.vectors.T @ projected.double().cpu()
+        solved = self.vectors @ (inside / (self.values + damping * self.values.sum() / len(self.vectors)))
+        return self.projection.back(solved.to(projected))
+
+
+def open_kernel(workspace: Workspace, part: Part, progress: Progress) -> Kernel:
+    """The kernel of a part, built first where it is missing."""
+    arrays = load(workspace, part, progress)
+
+    def make() -> Kernel:
+        scope = make_scope(workspace.classifier, part.option("scope"))
+        values, vectors = (torch.from_numpy(np.array(arrays[name])) for name in ("values", "vectors"))
+        projection = make_projection(workspace, scope, int(part.option("side")), int(part.option("seed")))
+        return Kernel(projection=projection, values=values, vectors=vectors)
+
+    return workspace.memo((part, "open"), make)
 
 
 def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:

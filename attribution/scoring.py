@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution import iterative, projection
+from attribution import iterative
 from attribution.ekfac import Layer, curvature_parts, norms_parts, open_curvature
 from attribution.errors import UserError
 from attribution.factor_index import FactorIndex, factor_parts, open_factors
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
-from attribution.projection import projection_parts
+from attribution.projection import Kernel, open_kernel, projection_parts
 from attribution.quantity import OfLogits, Quantity, gradient
 from attribution.query import Query
 from attribution.results import Scored
@@ -196,11 +196,9 @@ def side_of(
     index = open_factors(workspace, by_kind["factors"], progress) if planned.scorer == "index" else None
     layers = open_curvature(workspace, by_kind["curvature"], progress) if planned.solver == "ekfac" else None
     found = gradient(query.classifier, query.example, quantity, scope.names, weights_of(workspace, state))
+    kernel = open_kernel(workspace, by_kind["projections"], progress) if planned.solver == "projection" else None
     vectors = dict(zip(scope.names, found, strict=True))
-    if planned.solver == "projection":
-        load(workspace, by_kind["projections"], progress)
-        vectors = _projected(workspace, by_kind["projections"], vectors, choices.damping)
-    vector, norm = _solve(query, planned, vectors, layers, saved, progress, notes)
+    vector, norm = _solve(query, planned, vectors, layers or kernel, saved, progress, notes)
     side = SweepSide(
         workspace=workspace,
         state=state,
@@ -234,28 +232,26 @@ def _kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -
     return open_factors(workspace, part) if part.is_built(workspace) else None
 
 
-def _projected(workspace: Workspace, part: Part, vectors: dict[str, Tensor], damping: float) -> dict[str, Tensor]:
-    by_layer = {name.removesuffix(".weight"): vector for name, vector in vectors.items()}
-    return {f"{name}.weight": v for name, v in projection.solve(workspace, part, by_layer, damping).items()}
-
-
 def _solve(
     query: Query,
     planned: Plan,
     found: dict[str, Tensor],
-    layers: Mapping[str, Layer] | None,
+    curvature: Mapping[str, Layer] | Kernel | None,
     state: int,
     progress: Progress,
     notes: list[str],
 ) -> tuple[dict[str, Tensor], float]:
     """v = P∇F by parameter name, with EK-FAC in its eigenbasis, and ‖v‖ or, for RelatIF, ‖P^½∇F‖."""
     choices = planned.choices
-    if layers is not None:
-        turned = {name: layers[name.removesuffix(".weight")].turn(g) for name, g in found.items()}
-        inverse = {name: layers[name.removesuffix(".weight")].inverse(choices.damping) for name in found}
-        vector = {name: g * inverse[name] for name, g in turned.items()}
+    if isinstance(curvature, Kernel):
+        solved = curvature.solve({name.removesuffix(".weight"): g for name, g in found.items()}, choices.damping)
+        vector = other = {f"{layer}.weight": v for layer, v in solved.items()}
+    elif curvature is not None:
+        layers = {name: curvature[name.removesuffix(".weight")] for name in found}
+        turned = {name: layers[name].turn(g) for name, g in found.items()}
+        vector = {name: g * layers[name].inverse(choices.damping) for name, g in turned.items()}
         other = turned if choices.normalise == "relatif" else vector
-    elif planned.solver in ("identity", "projection"):
+    elif planned.solver == "identity":
         vector = other = found
     else:
         vector = other = _by_products(query, planned, found, state, progress, notes)
