@@ -5,6 +5,7 @@ const lists = new WeakMap();
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
+  if (!root.isConnected) return; // the page took the component away while this call was under way
   if (!lists.has(root)) lists.set(root, createList(root));
   lists.get(root).update(data, (trainId) => setTriggerValue("select", { chosen: trainId }));
 }

@@ -6,6 +6,7 @@ const heatmaps = new WeakMap();
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
+  if (!root.isConnected) return; // the page took the component away while this call was under way
   if (!heatmaps.has(root)) heatmaps.set(root, createHeatmap(root));
   heatmaps.get(root).update(data, (index) => setTriggerValue("select", { chosen: index }));
 }

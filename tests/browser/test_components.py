@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from dashboard.components import LabelProbability
-from dashboard.components.mounting import require_plain
+from dashboard.components.mounting import SHARED_SCRIPTS, require_plain
 from dashboard.components.probabilities import SHOWN, abridge
 from dashboard.launch_options import streamlit_arguments
 
@@ -255,6 +255,28 @@ def test_abridged_labels_keep_the_predicted_and_the_true_one():
     ]
     assert [item["label"] for item in abridge(items)] == ["11", "10", "9", "8", "7", "6", "5", "0"]
     assert abridge(items[:SHOWN]) == items[:SHOWN]
+
+
+@pytest.mark.parametrize("name", ["rows", "tokens"])
+def test_update_after_removal_is_let_go(chromium: Browser, name: str):
+    """Streamlit may call a component that the page has taken away, where no colour is known: nothing is drawn."""
+    scripts = (*SHARED_SCRIPTS, f"{name}.js")
+    module = "\n".join((COMPONENTS / script).read_text(encoding="utf-8") for script in scripts)
+    page = chromium.new_page()
+    drawn = page.evaluate(
+        """async (module) => {
+            const address = URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
+            const { default: update } = await import(address);
+            const parentElement = document.createElement("div");
+            const root = parentElement.appendChild(document.createElement("div"));
+            root.className = "root";
+            update({ data: {}, parentElement, setTriggerValue() {} });
+            return root.childElementCount;
+        }""",
+        module,
+    )
+    page.close()
+    assert drawn == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1}])
