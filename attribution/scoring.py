@@ -255,7 +255,7 @@ def _solve(
         vector = other = found
     else:
         vector = other = _by_products(query, planned, found, state, progress, notes)
-    return vector, float(sum((vector[n].double() * other[n].double()).sum() for n in vector)) ** 0.5
+    return vector, sum(float(torch.vdot(vector[n].flatten(), other[n].flatten())) for n in vector) ** 0.5
 
 
 def _by_products(

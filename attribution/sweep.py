@@ -95,7 +95,7 @@ def products(
     targets = torch.from_numpy(labels).to(classifier.device)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     made, done = np.zeros((2, len(lengths))), 0
-    for rows in length_sorted_batches(lengths, tokens=1024):
+    for rows in length_sorted_batches(lengths, tokens=512):
         wanted = targets[rows]
         found = run_pass(
             classifier,

@@ -50,7 +50,7 @@ def copied(space: Workspace, folder: Path) -> Workspace:
 @pytest.fixture
 def spaces(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> Copies:
     """The copies, whose index keeps all pairs of every gradient and so is as exact as its storage."""
-    monkeypatch.setattr(factor_index, "HIGHEST_RANK", 16)
+    monkeypatch.setattr(factor_index, "LOST", 0)
     return copies
 
 

@@ -1,6 +1,5 @@
 """Singular pairs of single gradients, and the index that keeps them: against SVDs and whole gradients by loops."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -149,19 +148,6 @@ def test_a_sketch_loses_little_more_than_the_best(scaled: bool) -> None:
     assert missed <= 1.1 * float(values[len(left) :].norm())
 
 
-@pytest.fixture(scope="module")
-def whole(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A copy of the workspace, in whose index every gradient keeps all its pairs."""
-    folder = tmp_path_factory.mktemp("whole") / "whole"
-    shutil.copytree(workspace.directory, folder, ignore=shutil.ignore_patterns("index", "results"))
-    made = reopened(workspace, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factor_index, "HIGHEST_RANK", 16)
-        for scope in ("last:1", "last:2"):
-            open_factors(made, factor_parts(made, scope)[0])
-    return made
-
-
 def index_of(workspace: Workspace, scope: str) -> FactorIndex:
     return open_factors(workspace, factor_parts(workspace, scope)[0])
 
@@ -234,10 +220,27 @@ def test_ranks_fit_the_room(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -
         "bert.pooler.dense",
         "classifier",
     }
-    for room, expected in ((1e9, factor_index.HIGHEST_RANK), (0, 1)):
+    monkeypatch.setattr(factor_index, "LOST", 0)
+    for room, expected in ((1e9, range(2, 17)), (0, range(1, 2))):
         monkeypatch.setattr(factor_index, "BYTES", room)
         ranks = factor_index.choose_ranks(reopened(fresh), part)
-        assert ranks.tolist() == [1 if name in single else expected for name in last(2)]
+        assert all(rank in ((1,) if name in single else expected) for name, rank in zip(last(2), ranks, strict=True))
+
+
+def test_ranks_leave_out_what_they_may(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share left out, weighted by parameters, is below the limit, and a lower limit keeps more pairs."""
+    monkeypatch.setattr(factor_index, "LOST", 0.1)
+    index = open_factors(fresh, factor_parts(fresh, "last:2")[0])
+    sizes = {name: fresh.model.get_submodule(name).weight.numel() for name in index.scope.layers}
+    left_out = sum(sizes[name] * (1 - share) for name, share in index.shares.items()) / sum(sizes.values())
+    assert 0.02 < left_out <= 0.1
+    monkeypatch.setattr(factor_index, "LOST", 0.02)
+    ranks = [factor_index.choose_ranks(reopened(fresh), part) for part in factor_parts(fresh, "last:2")]
+    assert (ranks[0] >= index_ranks(index)).all() and ranks[0].sum() > index_ranks(index).sum()
+
+
+def index_ranks(index: FactorIndex) -> np.ndarray:
+    return np.array([left.shape[1] for left, _ in index.shards[0].pairs.values()])
 
 
 def test_a_folder_of_an_index_says_what_it_is(whole: Workspace) -> None:

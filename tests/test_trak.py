@@ -19,7 +19,7 @@ TEST, LABEL = 3, 1
 @pytest.fixture
 def space(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace whose index keeps all pairs of every gradient."""
-    monkeypatch.setattr(factor_index, "HIGHEST_RANK", 16)
+    monkeypatch.setattr(factor_index, "LOST", 0)
     return fresh
 
 

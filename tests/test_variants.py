@@ -55,7 +55,7 @@ def test_copies_are_the_loop(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, scorer: str
 ) -> None:
     """A step so large that the copies differ, where the last block or everything was trained; exact rows are theirs."""
-    monkeypatch.setattr(factor_index, "HIGHEST_RANK", 16)
+    monkeypatch.setattr(factor_index, "LOST", 0)
     source = request.getfixturevalue(name)
     shutil.copytree(source.directory, tmp_path / "own", ignore=shutil.ignore_patterns("index", "results"))
     space = reopened(source, tmp_path / "own")
