@@ -23,9 +23,8 @@ from attribution.workspace import Workspace
 KIND = "factors"
 SHARD = 1024
 HIGHEST_RANK = 16
-LOST = 0.015
 SAMPLE = 128
-BYTES = 1.2e9
+BYTES = 0.9e9
 SKETCH = (16, 64)
 SKETCH_IN_METRIC = 16
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -237,9 +236,9 @@ def _what(part: Part) -> str:
 def choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
     """Singular pairs kept of each layer's gradients: (layers,), 1 where one position is read, 16 at most.
 
-    Seen at 128 training examples, pairs are added where they win most a byte, until what all leave out is 1.5 % of the
-    squared norm, or the whole set would take 1.2 GB. A layer weighs by its number of parameters: a curvature's inverse
-    makes its directions alike, so that a product is spread over them evenly.
+    Pairs are added where they win most a byte, seen at 128 training examples, until nothing is left to win or the
+    whole set would take 0.9 GB. What a pair wins is its part of the layer's squared norm, times the layer's number of
+    parameters: a curvature's inverse makes directions alike, so that a product is spread over them evenly.
     """
     return workspace.memo((part, "ranks"), lambda: _choose_ranks(workspace, part))
 
@@ -251,13 +250,13 @@ def _choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
     room = BYTES / (DTYPES[part.option("precision")].itemsize * len(workspace.train))
     lost = _lost(workspace, part, scope)
     layers, ranks = np.arange(len(lost)), np.ones(len(lost), dtype=int)
-    while ranks.max() < HIGHEST_RANK and weights @ lost[layers, ranks - 1] > LOST:
-        gains = weights * (lost[layers, ranks - 1] - lost[layers, ranks]) / numbers
-        ranks[gains.argmax()] += 1
-        if ranks @ numbers > room:
-            ranks[gains.argmax()] -= 1
-            break
-    return np.maximum(ranks, 1)
+    while True:
+        after = np.minimum(ranks, HIGHEST_RANK - 1)
+        gains = weights * (lost[layers, ranks - 1] - lost[layers, after]) / numbers
+        best = gains.argmax()
+        if gains[best] <= 0 or ranks @ numbers + numbers[best] > room:
+            return ranks
+        ranks[best] += 1
 
 
 def _lost(workspace: Workspace, part: Part, scope: Scope) -> np.ndarray:

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from attribution import factor_index
-from attribution.factor_index import factor_parts, open_factors
 from attribution.training import Recipe, train
 from attribution.workspace import Workspace
 from tests.oracles import Convex, reopened
@@ -36,19 +34,6 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Single texts; every parameter, the word embeddings too, differs between the three checkpoints."""
     untrained = tiny_workspace(tmp_path_factory.mktemp("moving"), n_train=N_TRAIN, n_test=N_TEST, epochs=0, seed=5)
     return train(untrained, Recipe(trainable="all", epochs=3, batch_size=8, learning_rate=1e-2, seed=5))
-
-
-@pytest.fixture(scope="session")
-def whole(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A copy of the workspace, in whose index every gradient keeps all its pairs."""
-    folder = tmp_path_factory.mktemp("whole") / "whole"
-    shutil.copytree(workspace.directory, folder, ignore=shutil.ignore_patterns("index", "results"))
-    made = reopened(workspace, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factor_index, "LOST", 0)
-        for scope in ("last:1", "last:2"):
-            open_factors(made, factor_parts(made, scope)[0])
-    return made
 
 
 @pytest.fixture(scope="session")

@@ -162,11 +162,11 @@ def test_the_sweep_is_the_dense_product(
 @pytest.mark.oracle("influence", "relatif")
 @pytest.mark.parametrize("scope", ["last:1", "last:2"])
 @pytest.mark.parametrize(("method", "normalise"), CHOICES)
-def test_the_index_is_nearly_the_dense_product(whole: Workspace, method: str, normalise: str, scope: str) -> None:
+def test_the_index_is_nearly_the_dense_product(workspace: Workspace, method: str, normalise: str, scope: str) -> None:
     """The same by the index: all rows nearly, the rows that it calls exact included."""
-    table = ask(whole, method, normalise, scope=scope, scorer="index")
+    table = ask(workspace, method, normalise, scope=scope, scorer="index")
     assert table.scored.scorer == "index" and not table.scored.exact
-    assert_close(table.scores, dense(whole, scope, normalise), relative=1e-2)
+    assert_close(table.scores, dense(workspace, scope, normalise), relative=1e-2)
 
 
 @pytest.mark.oracle("influence")
@@ -178,14 +178,14 @@ def test_pairs_of_texts_in_every_normalisation(pairs: Workspace, normalise: str)
 
 
 @pytest.mark.parametrize("damping", [0.1, 3.0])
-def test_kept_norms_are_the_dense_ones(whole: Workspace, damping: float) -> None:
+def test_kept_norms_are_the_dense_ones(workspace: Workspace, damping: float) -> None:
     """The part of norms for a damping holds √(∇ℓ_iᵀ(H + λI)⁻¹∇ℓ_i), H dense; its own part for each damping."""
-    inverse = ekfac_inverse(whole, last(1), damping)
-    gradients = training_gradients(whole, LAST["last:1"])
+    inverse = ekfac_inverse(workspace, last(1), damping)
+    gradients = training_gradients(workspace, LAST["last:1"])
     expected = np.sqrt(np.einsum("np,pq,nq->n", gradients, inverse, gradients, optimize=True))
-    (part,) = norms_parts(whole, "last:1", damping)
+    (part,) = norms_parts(workspace, "last:1", damping)
     assert part.option("damping") == repr(damping)
-    assert_close(np.asarray(load(whole, part)["norms"]), expected, relative=5e-3, what="norms")
+    assert_close(np.asarray(load(workspace, part)["norms"]), expected, relative=5e-3, what="norms")
 
 
 def test_the_sample_does_not_depend_on_the_order(

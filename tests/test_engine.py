@@ -47,13 +47,6 @@ def copied(space: Workspace, folder: Path) -> Workspace:
     return reopened(space, folder)
 
 
-@pytest.fixture
-def spaces(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> Copies:
-    """The copies, whose index keeps all pairs of every gradient and so is as exact as its storage."""
-    monkeypatch.setattr(factor_index, "LOST", 0)
-    return copies
-
-
 def ask(space: Workspace, method: str, **parameters: Any) -> ScoreTable:
     return attribute(space, method, test=TEST, label=space.labels[LABEL], **parameters)
 
@@ -63,10 +56,10 @@ def ask(space: Workspace, method: str, **parameters: Any) -> ScoreTable:
 @scopes
 @pytest.mark.parametrize("method", ["gd", "gc"])
 def test_products_and_cosines_are_the_loops(
-    workspace: Workspace, spaces: Copies, method: str, scope: str, scorer: str
+    workspace: Workspace, copies: Copies, method: str, scope: str, scorer: str
 ) -> None:
     """⟨∇F, −∇ℓ_i⟩ and its cosine over the last blocks, every gradient by autograd on one example."""
-    table = ask(spaces["workspace"][scorer], method, scope=scope, scorer=scorer)
+    table = ask(copies["workspace"][scorer], method, scope=scope, scorer=scorer)
     assert table.scored.scorer == scorer
     expected = products(workspace, LAST[scope], test=TEST, label=LABEL, cosine=method == "gc")
     assert_close(table.scores, expected, relative=NEAR[scorer])
@@ -75,7 +68,7 @@ def test_products_and_cosines_are_the_loops(
 @pytest.mark.oracle("tracin")
 @scorers
 @pytest.mark.parametrize("options", [{}, {"rates": False}, {"normalise": "cosine"}, {"checkpoints": "final"}], ids=str)
-def test_tracin_sums_over_checkpoints(moving: Workspace, spaces: Copies, scorer: str, options: dict[str, Any]) -> None:
+def test_tracin_sums_over_checkpoints(moving: Workspace, copies: Copies, scorer: str, options: dict[str, Any]) -> None:
     """Σ_c η_c ⟨∇F_c, −∇ℓ_ic⟩ over last:2, between three states in which every layer differs."""
     rates, cosine = learning_rates(moving), options.get("normalise") == "cosine"
     assert len(set(rates)) == 3, "the rates are alike, so their use is not tested"
@@ -83,7 +76,7 @@ def test_tracin_sums_over_checkpoints(moving: Workspace, spaces: Copies, scorer:
     for state in [2] if options.get("checkpoints") == "final" else [0, 1, 2]:
         rate = rates[state] if options.get("rates", True) else 1.0
         expected += rate * products(moving, LAST["last:2"], test=TEST, label=LABEL, state=state, cosine=cosine)
-    table = ask(spaces["moving"][scorer], "tracin", scorer=scorer, **options)
+    table = ask(copies["moving"][scorer], "tracin", scorer=scorer, **options)
     assert_close(table.scores, expected, relative=NEAR[scorer])
 
 
@@ -106,11 +99,11 @@ def test_scopes_without_an_index_are_swept(workspace: Workspace, scope: str, bia
 @scopes
 @pytest.mark.parametrize("method", ["gd", "gc", "influence", "relatif"])
 def test_the_top_rows_of_an_index_are_exact(
-    spaces: Copies, scope: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copies: Copies, scope: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one pair a gradient the index is rough, and yet the rows it calls exact have the sweep's scores."""
     monkeypatch.setattr(factor_index, "HIGHEST_RANK", 1)
-    bare = spaces["workspace"]["sweep"]
+    bare = copies["workspace"]["sweep"]
     rough = copied(bare, tmp_path / "rough")
     exact, table = ask(bare, method, scope=scope, scorer="sweep"), ask(rough, method, scope=scope, scorer="index")
     rows = table.scored.exact_rows
@@ -121,9 +114,9 @@ def test_the_top_rows_of_an_index_are_exact(
     assert set(np.argsort(-exact.scores)[:5]) <= set(rows.tolist()), "a top row is not among the exact ones"
 
 
-def test_the_top_may_be_scored_exactly_later(spaces: Copies) -> None:
+def test_the_top_may_be_scored_exactly_later(copies: Copies) -> None:
     """An index's answer without reranking calls no row exact; reranked, it is the answer that is given otherwise."""
-    space = spaces["workspace"]["index"]
+    space = copies["workspace"]["index"]
     query, options = make_query(space, test=TEST), {"scope": "last:2", "scorer": "index"}
     whole, quick = (run_method(query, "relatif", options, rerank=rerank) for rerank in (True, False))
     assert isinstance(whole, ScoreTable) and isinstance(quick, ScoreTable)
@@ -145,14 +138,14 @@ def test_the_top_may_be_scored_exactly_later(spaces: Copies) -> None:
 @pytest.mark.parametrize("normalise", ["none", "relatif"])
 @pytest.mark.parametrize("kind", ["gradient_x_input", "gradient_sum"])
 def test_influence_on_a_saliency_is_the_dense_product(
-    workspace: Workspace, spaces: Copies, kind: str, normalise: str, scope: str, scorer: str
+    workspace: Workspace, copies: Copies, kind: str, normalise: str, scope: str, scorer: str
 ) -> None:
     """−∇w(e_t)ᵀ(H + λI)⁻¹∇ℓ_i over the upper blocks: ∇w by double backward in float64, H⁻¹ dense a layer."""
     query = slope_of_saliency(workspace, LAST[scope], kind)
     inverse = ekfac_inverse(workspace, last(int(scope[-1])), 0.1)
     expected = scores(query, training_gradients(workspace, LAST[scope]), inverse, normalise)
     table = ask(
-        spaces["workspace"][scorer],
+        copies["workspace"][scorer],
         "saliency_influence",
         token=2,
         saliency=kind,
@@ -186,10 +179,10 @@ def slope_of_saliency(workspace: Workspace, names: tuple[str, ...], kind: str) -
 @pytest.mark.oracle("influence")
 @pytest.mark.parametrize("method", ["gd", "gc", "tracin", "influence", "relatif"])
 @pytest.mark.parametrize("scorer", NEAR)
-def test_words_are_what_erasing_them_changes(workspace: Workspace, spaces: Copies, method: str, scorer: str) -> None:
+def test_words_are_what_erasing_them_changes(workspace: Workspace, copies: Copies, method: str, scorer: str) -> None:
     """A word's part is the score minus that of the example with the word as [UNK], by loops over erased copies."""
     names, final = LAST["last:1"], {"checkpoints": "final", "rates": False} if method == "tracin" else {}
-    table = ask(spaces["workspace"][scorer], method, scope="last:1", scorer=scorer, **final)
+    table = ask(copies["workspace"][scorer], method, scope="last:1", scorer=scorer, **final)
     query = query_gradient(workspace, names, test=TEST, label=LABEL)
     curved = method in ("influence", "relatif")
     inverse = ekfac_inverse(workspace, last(1), 0.1) if curved else np.eye(len(query))
@@ -221,11 +214,11 @@ def erased_gradients(workspace: Workspace, row: int) -> list[np.ndarray]:
 
 @pytest.mark.oracle("gd")
 @pytest.mark.parametrize("scorer", ["auto", "index"])
-def test_a_margin_is_the_difference_of_two_logits(workspace: Workspace, spaces: Copies, scorer: str) -> None:
+def test_a_margin_is_the_difference_of_two_logits(workspace: Workspace, copies: Copies, scorer: str) -> None:
     """With `against`, F is one logit minus another: for two labels the log of their odds, by loops."""
     first, second = workspace.labels
     options: dict[str, Any] = {"scope": "last:1" if scorer == "index" else "head", "scorer": scorer}
-    table = attribute(spaces["workspace"]["index"], "gd", test=TEST, label=first, against=second, **options)
+    table = attribute(copies["workspace"]["index"], "gd", test=TEST, label=first, against=second, **options)
     names = LAST["last:1"] if scorer == "index" else ("classifier.weight",)
     query = [query_gradient(workspace, names, test=TEST, label=label) for label in (0, 1)]
     expected = -training_gradients(workspace, names) @ (query[0] - query[1])

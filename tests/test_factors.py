@@ -153,14 +153,14 @@ def index_of(workspace: Workspace, scope: str) -> FactorIndex:
 
 
 @pytest.mark.parametrize("scope", ["last:1", "last:2"])
-def test_the_index_holds_every_gradient(whole: Workspace, scope: str) -> None:
+def test_the_index_holds_every_gradient(workspace: Workspace, scope: str) -> None:
     """left and right of every layer and training example multiply to ∇_W ℓ_i by loops; nothing is lost."""
-    index = index_of(whole, scope)
+    index = index_of(workspace, scope)
     layers = [
         np.concatenate([rebuilt(*s.pairs[n]).reshape(len(s.energy), -1) for s in index.shards])
         for n in index.scope.layers
     ]
-    assert_close(np.hstack(layers), training_gradients(whole, LAST[scope]), relative=RIDGE, what="gradients")
+    assert_close(np.hstack(layers), training_gradients(workspace, LAST[scope]), relative=RIDGE, what="gradients")
     assert min(index.shares.values()) > 1 - 1e-4, f"kept shares: {index.shares}"
 
 
@@ -180,22 +180,22 @@ def test_norms_are_exact_however_few_pairs_are_kept(
     assert min(index.shares.values()) < 1 - 1e-3, "nothing was dropped, so the norms prove nothing"
 
 
-def test_products_with_the_index_are_those_with_the_gradients(whole: Workspace) -> None:
+def test_products_with_the_index_are_those_with_the_gradients(workspace: Workspace) -> None:
     """⟨V, ∇ℓ_i⟩ for random matrices V, layer by layer, equals the product with gradients by loops."""
-    index, draw = index_of(whole, "last:2"), torch.Generator().manual_seed(4)
-    shapes = [whole.model.get_submodule(name).weight.shape for name in index.scope.layers]
+    index, draw = index_of(workspace, "last:2"), torch.Generator().manual_seed(4)
+    shapes = [workspace.model.get_submodule(name).weight.shape for name in index.scope.layers]
     vectors = {name: torch.randn(s, generator=draw) for name, s in zip(index.scope.layers, shapes, strict=True)}
     flat = np.concatenate([v.double().numpy().ravel() for v in vectors.values()])
     found = index.dot({name: sketch(v) for name, v in vectors.items()})
-    assert_close(found, training_gradients(whole, LAST["last:2"]) @ flat, relative=2 * RIDGE, what="products")
+    assert_close(found, training_gradients(workspace, LAST["last:2"]) @ flat, relative=2 * RIDGE, what="products")
 
 
-def test_kept_states_are_those_that_enter_the_first_block(whole: Workspace) -> None:
+def test_kept_states_are_those_that_enter_the_first_block(workspace: Workspace) -> None:
     """`hidden` of a training example is what a run of that text alone feeds to block 1, to half precision."""
-    index = index_of(whole, "last:2")
+    index = index_of(workspace, "last:2")
     for row in (0, 17, 39):
-        example = whole.classifier.example(str(whole.train.iloc[row]["text"]))
-        expected = whole.classifier.hidden_before(example.inputs, 1)[0].numpy()
+        example = workspace.classifier.example(str(workspace.train.iloc[row]["text"]))
+        expected = workspace.classifier.hidden_before(example.inputs, 1)[0].numpy()
         assert_close(index.hidden(row), expected, relative=2e-3, what=f"states of example {row}")
 
 
@@ -220,32 +220,32 @@ def test_ranks_fit_the_room(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -
         "bert.pooler.dense",
         "classifier",
     }
-    monkeypatch.setattr(factor_index, "LOST", 0)
     for room, expected in ((1e9, range(2, 17)), (0, range(1, 2))):
         monkeypatch.setattr(factor_index, "BYTES", room)
         ranks = factor_index.choose_ranks(reopened(fresh), part)
         assert all(rank in ((1,) if name in single else expected) for name, rank in zip(last(2), ranks, strict=True))
 
 
-def test_ranks_leave_out_what_they_may(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The share left out, weighted by parameters, is below the limit, and a lower limit keeps more pairs."""
-    monkeypatch.setattr(factor_index, "LOST", 0.1)
-    index = open_factors(fresh, factor_parts(fresh, "last:2")[0])
-    sizes = {name: fresh.model.get_submodule(name).weight.numel() for name in index.scope.layers}
-    left_out = sum(sizes[name] * (1 - share) for name, share in index.shares.items()) / sum(sizes.values())
-    assert 0.02 < left_out <= 0.1
-    monkeypatch.setattr(factor_index, "LOST", 0.02)
-    ranks = [factor_index.choose_ranks(reopened(fresh), part) for part in factor_parts(fresh, "last:2")]
-    assert (ranks[0] >= index_ranks(index)).all() and ranks[0].sum() > index_ranks(index).sum()
+def test_pairs_go_where_they_win_most(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a third of the room, no pair moved from one layer to another of its size keeps more of the squared norm."""
+    (part,) = factor_parts(fresh, "last:2")
+    whole = index_of(fresh, "last:2")
+    sizes = [left.shape[2] + right.shape[2] for left, right in whole.shards[0].pairs.values()]
+    energies = [torch.linalg.vector_norm(left, dim=(0, 2)).square() for left, _ in whole.shards[0].pairs.values()]
+    counts = [left.shape[1] for left, _ in whole.shards[0].pairs.values()]
+    monkeypatch.setattr(factor_index, "BYTES", 4 * len(fresh.train) * np.dot(sizes, counts) / 3)
+    ranks = factor_index.choose_ranks(reopened(fresh), part)
+    assert np.dot(ranks, sizes) < np.dot(counts, sizes) / 3
+    attention = [k for k, name in enumerate(last(2)) if "layer.1.attention" in name]
+    shares = [energies[k] / energies[k].sum() for k in attention]
+    last_kept = min(float(share[ranks[k] - 1]) for k, share in zip(attention, shares, strict=True) if ranks[k] > 1)
+    first_dropped = max(float(share[ranks[k]]) for k, share in zip(attention, shares, strict=True))
+    assert last_kept >= first_dropped - 1e-6
 
 
-def index_ranks(index: FactorIndex) -> np.ndarray:
-    return np.array([left.shape[1] for left, _ in index.shards[0].pairs.values()])
-
-
-def test_a_folder_of_an_index_says_what_it_is(whole: Workspace) -> None:
+def test_a_folder_of_an_index_says_what_it_is(workspace: Workspace) -> None:
     """Kind, scope and precision stand in the manifest's own words."""
-    (part,) = factor_parts(whole, "last:1")
-    text = Path(part.folder(whole) / "manifest.json").read_text(encoding="utf8")
+    (part,) = factor_parts(workspace, "last:1")
+    text = Path(part.folder(workspace) / "manifest.json").read_text(encoding="utf8")
     for said in ('"kind": "factors"', '"scope": "last:1"', '"precision": "fp32"', '"n_train": 40'):
         assert said in text, f"{said} is not in {text}"

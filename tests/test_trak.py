@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from attribution import attribute, factor_index
+from attribution import attribute
 from attribution.projection import make_projection
 from attribution.scope import make_scope
 from attribution.workspace import Workspace
@@ -14,13 +14,6 @@ from tests.dense import LAST
 from tests.oracles import assert_close, encoded, flat_gradient, own_model
 
 TEST, LABEL = 3, 1
-
-
-@pytest.fixture
-def space(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace whose index keeps all pairs of every gradient."""
-    monkeypatch.setattr(factor_index, "LOST", 0)
-    return fresh
 
 
 def odds_gradients(space: Workspace, scope: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -46,37 +39,37 @@ def dense_projection(space: Workspace, scope: str, side: int, seed: int) -> np.n
 @pytest.mark.oracle("trak")
 @pytest.mark.parametrize("scorer", ["sweep", "index"])
 @pytest.mark.parametrize("side", [3, 12])
-def test_trak_is_its_definition(space: Workspace, side: int, scorer: str) -> None:
+def test_trak_is_its_definition(workspace: Workspace, side: int, scorer: str) -> None:
     """φ'ᵀ(ΦᵀΦ + λI)⁻¹φ_i (1 − p_i), with fewer and with more numbers than there are training examples."""
-    query, gradients, own = odds_gradients(space, "last:1")
-    matrix = dense_projection(space, "last:1", side, seed=5)
+    query, gradients, own = odds_gradients(workspace, "last:1")
+    matrix = dense_projection(workspace, "last:1", side, seed=5)
     phi = gradients @ matrix.T
     kernel = phi.T @ phi
     kernel += 0.01 * np.trace(kernel) / side**2 * np.eye(side**2)
     expected = phi @ np.linalg.solve(kernel, matrix @ query) * (1 - own)
     options = {"scope": "last:1", "side": side, "seed": 5, "damping": 0.01, "scorer": scorer}
-    table = attribute(space, "trak", test=TEST, label=space.labels[LABEL], **options)
+    table = attribute(workspace, "trak", test=TEST, label=workspace.labels[LABEL], **options)
     assert table.scored.scorer == scorer
     assert_close(table.scores, expected, relative=5e-3)
 
 
 @pytest.mark.oracle("trak")
-def test_a_wide_projection_hardly_matters(space: Workspace) -> None:
+def test_a_wide_projection_hardly_matters(workspace: Workspace) -> None:
     """With 4,096 numbers for 40 examples, the kernel is close to that of the gradients themselves, in its dual form."""
-    query, gradients, own = odds_gradients(space, "last:1")
+    query, gradients, own = odds_gradients(workspace, "last:1")
     kernel = gradients @ gradients.T
     # λ is relative to the mean over the projection's numbers, of which 40 at most are not zero.
     ridge = 0.1 * np.trace(kernel) / 4096
     expected = np.linalg.solve(kernel + ridge * np.eye(len(kernel)), gradients @ query) * (1 - own)
-    table = attribute(space, "trak", test=TEST, label=space.labels[LABEL], scope="last:1", side=64, damping=0.1)
+    table = attribute(workspace, "trak", test=TEST, label=workspace.labels[LABEL], scope="last:1", side=64, damping=0.1)
     assert np.corrcoef(table.scores, expected)[0, 1] > 0.95
 
 
-def test_the_projection_and_its_transpose_agree(space: Workspace) -> None:
+def test_the_projection_and_its_transpose_agree(workspace: Workspace) -> None:
     """⟨R g, u⟩ = ⟨g, Rᵀ u⟩, lengths survive on average, and pairs are projected as the matrix they make up."""
-    scope = make_scope(space.classifier, "last:1")
+    scope = make_scope(workspace.classifier, "last:1")
     draw = torch.Generator().manual_seed(0)
-    shapes = {name: space.model.get_submodule(name).weight.shape for name in scope.layers}
+    shapes = {name: workspace.model.get_submodule(name).weight.shape for name in scope.layers}
     pairs = {
         name: (torch.randn(1, 2, out, generator=draw), torch.randn(1, 2, entering, generator=draw))
         for name, (out, entering) in shapes.items()
@@ -85,7 +78,7 @@ def test_the_projection_and_its_transpose_agree(space: Workspace) -> None:
     length = sum(float(matrix.square().sum()) for matrix in matrices.values())
     found = []
     for seed in range(20):
-        projection = make_projection(space, scope, 8, seed)
+        projection = make_projection(workspace, scope, 8, seed)
         projected, u = projection.of_matrices(matrices), torch.randn(64, generator=draw)
         torch.testing.assert_close(projection.of_pairs(pairs)[0], projected, rtol=1e-4, atol=1e-3)
         back = projection.back(u)
