@@ -6,7 +6,7 @@ head is the linear layer whose output *is* the logits.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from attribution.narrow import can_narrow, first_position_only
 from attribution.tokens import Token, Word, tokens_of, words_of
 
 Inputs = dict[str, Tensor]
@@ -75,6 +76,20 @@ class Classifier:
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
         self.anatomy = dissect(self.model, self.tokenizer)
+        self.reads_first = self._reads_first()
+
+    def _reads_first(self) -> bool:
+        """Whether the logits stay the same when the last block runs for the first position alone."""
+        if not can_narrow(self.anatomy.blocks[-1]):
+            return False
+        inputs = self.pad(self.tokenize(["a", "a a a a"]), range(2))
+        with torch.no_grad(), self.lock:
+            whole = self.model(**inputs).logits
+            with self._narrow():
+                return torch.allclose(self.model(**inputs).logits, whole, rtol=1e-4, atol=1e-5)
+
+    def _narrow(self) -> AbstractContextManager[None]:
+        return first_position_only(self.anatomy.blocks[-1], self.model.config.num_attention_heads)
 
     @cached_property
     def scale_free(self) -> bool:
@@ -104,6 +119,10 @@ class Classifier:
                     stack.enter_context(hook)
             self.run(self.pad(self.tokenize(["a", "a a", "a"]), range(3)))
         return frozenset(name for name, sizes in calls.items() if sizes != [3])
+
+    def narrowed(self) -> AbstractContextManager[None]:
+        """The last block runs for the first position alone, where nothing else is read and nothing is dropped out."""
+        return self._narrow() if self.reads_first and not self.model.training else nullcontext()
 
     @property
     def device(self) -> torch.device:
@@ -176,6 +195,7 @@ class Classifier:
             )
             if embeds is not None:
                 stack.enter_context(_hook(self.anatomy.embeddings.register_forward_hook, lambda *_: embeds))
+            stack.enter_context(self.narrowed())
             output = functional_call(self.model, dict(weights or {}), args=(), kwargs=inputs)
         return output.logits, seen[0]
 
@@ -270,7 +290,8 @@ class Suffix:
         def feed(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
-        with _hook(self.first.register_forward_pre_hook, feed, with_kwargs=True):
+        narrowed = self.classifier.narrowed()
+        with narrowed, _hook(self.first.register_forward_pre_hook, feed, with_kwargs=True):
             return functional_call(self.classifier.model, dict(weights or {}), args=(), kwargs=inputs).logits
 
 

@@ -19,7 +19,7 @@ from attribution.model import Classifier, Example
 from attribution.quantity import Saliency, gradient, gradient_x_input
 from attribution.training import Recipe, select, train
 from attribution.workspace import Workspace
-from tests.families import FAMILIES, LONGEST, tiny_model
+from tests.families import FAMILIES, LONGEST, classifier_of, tiny_model
 from tests.tiny import write_tables
 
 TEXT = "a warmly clever scene, but the plot was dull"
@@ -148,6 +148,39 @@ def test_every_cut_gives_the_logits_of_the_whole(tiny: Tiny) -> None:
             if block:
                 assert not torch.allclose(suffix.logits(inputs, hidden * 0.5), whole, atol=1e-3)
     torch.testing.assert_close(classifier.run(inputs)[0], whole)
+
+
+def positions_above(classifier: Classifier, run: Callable[[], object]) -> int:
+    """How many positions of TEXT reach the last linear layer of the last block."""
+    layers = [module for module in classifier.anatomy.blocks[-1].modules() if isinstance(module, nn.Linear)]
+    seen: list[int] = []
+    handle = layers[-1].register_forward_hook(lambda _, __, out: seen.append(out.shape[1]))
+    run()
+    handle.remove()
+    return seen[-1]
+
+
+def test_the_last_block_runs_for_what_is_read(tiny: Tiny) -> None:
+    """BERT's kin run it for the first token alone; training, which drops out, and the user's own runs do not."""
+    classifier = tiny.classifier
+    inputs = classifier.example(TEXT).inputs
+    count = inputs["input_ids"].shape[1]
+    narrow = tiny.family in ("bert", "roberta", "electra")
+    assert positions_above(classifier, lambda: classifier.run(inputs)) == (1 if narrow else count)
+    assert positions_above(classifier, lambda: classifier.model(**inputs)) == count
+    classifier.model.train()
+    assert positions_above(classifier, lambda: classifier.run(inputs)) == count
+    classifier.model.eval()
+
+
+def test_a_classifier_that_reads_every_token_is_run_whole() -> None:
+    """With a pooler that takes the mean of all tokens, the other positions matter and are computed."""
+    model = deepcopy(classifier_of("bert").model)
+    pooler = model.bert.pooler
+    pooler.forward = lambda states: pooler.activation(pooler.dense(states.mean(dim=1)))
+    mean = replace(classifier_of("bert"), model=model)
+    assert not mean.reads_first
+    torch.testing.assert_close(mean.run(mean.example(TEXT).inputs)[0], plain_logits(mean, [TEXT]))
 
 
 def test_padding_changes_nothing(tiny: Tiny) -> None:
