@@ -240,14 +240,15 @@ def choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
     whole set would take 0.9 GB. What a pair wins is its part of the layer's squared norm, times the layer's number of
     parameters: a curvature's inverse makes directions alike, so that a product is spread over them evenly.
     """
-    return workspace.memo((part, "ranks"), lambda: _choose_ranks(workspace, part))
+    return workspace.memo((part, "ranks"), lambda: ranks_for(workspace, part, len(workspace.train)))
 
 
-def _choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
+def ranks_for(workspace: Workspace, part: Part, count: int) -> np.ndarray:
+    """As `choose_ranks`, were there so many training examples."""
     scope = make_scope(workspace.classifier, part.option("scope"))
     shapes = np.array(_shapes(workspace.classifier, scope))
-    numbers, weights = shapes.sum(axis=1), shapes.prod(axis=1) / shapes.prod(axis=1).sum()
-    room = BYTES / (DTYPES[part.option("precision")].itemsize * len(workspace.train))
+    numbers, weights = shapes.sum(axis=1), shapes.prod(axis=1)
+    room = BYTES / (DTYPES[part.option("precision")].itemsize * count)
     lost = _lost(workspace, part, scope)
     layers, ranks = np.arange(len(lost)), np.ones(len(lost), dtype=int)
     while True:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ import torch
 from attribution import open_workspace
 from attribution.cli import Reporter
 from attribution.demo import demo_directory
-from attribution.factor_index import FactorIndex, Shard, choose_ranks, factor_parts, make_shard, open_factors, sketch
+from attribution.factor_index import (
+    FactorIndex,
+    Shard,
+    choose_ranks,
+    factor_parts,
+    make_shard,
+    open_factors,
+    ranks_for,
+    sketch,
+)
 from attribution.factors import computing_in, fast_dtype
 from attribution.index import build, silent
 from attribution.model import length_sorted_batches
@@ -29,6 +39,8 @@ from attribution.query import make_query
 from attribution.refinement import refine
 from attribution.registry import list_methods, run_method, standard_parts
 from attribution.results import ScoreTable
+from attribution.scoring import Choices, plan, side_of
+from attribution.sides import IndexSide
 from attribution.workspace import Workspace
 from tests.benchmarks import agreement
 from tests.benchmarks.peers import PEERS
@@ -95,6 +107,13 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 if sys.platform == "darwin" else 1024)
 
 
+def low_rank(workspace: Workspace, layer: str) -> torch.Tensor:
+    """A matrix of a layer's shape and of a gradient's rank."""
+    out, entering = workspace.model.get_submodule(layer).weight.shape
+    draw = torch.Generator().manual_seed(0)
+    return torch.randn(out, 8, generator=draw) @ torch.randn(8, entering, generator=draw)
+
+
 def query_figures(workspace: Workspace, tests: int) -> dict[str, Any]:
     """One question each: a click, the prediction, with and without curvature; and what a scan reads a second."""
     queries = [make_query(workspace, test=int(test), token=3) for test in workspace.test.index[:tests]]
@@ -105,7 +124,7 @@ def query_figures(workspace: Workspace, tests: int) -> dict[str, Any]:
     plain = {"solver": "identity", "normalise": "none"}
     (part,) = factor_parts(workspace, "last:2")
     index = open_factors(workspace, part)
-    vectors = {name: sketch(workspace.model.get_submodule(name).weight.detach()) for name in index.scope.layers}
+    vectors = {name: sketch(low_rank(workspace, name)) for name in index.scope.layers}
     read = sum(side.nbytes for shard in index.shards for pair in shard.pairs.values() for side in pair)
     scan = median_ms([lambda: index.dot(vectors)] * 5) / 1000
     block = torch.zeros(2**27, dtype=torch.int16)
@@ -125,25 +144,48 @@ def query_figures(workspace: Workspace, tests: int) -> dict[str, Any]:
 
 
 def growth(workspace: Workspace) -> list[dict[str, Any]]:
-    """Scans of repeated rows, at the rank that their number allows, and the time that their shards take to make."""
+    """A click over repeated rows, with the pairs that their number leaves room for, and what making them takes."""
     (part,) = factor_parts(workspace, "last:2")
     index, rows = open_factors(workspace, part), np.arange(min(1024, len(workspace.train)))
     made = seconds(lambda: make_shard(workspace, part, rows, choose_ranks(workspace, part))) / len(rows)
-    vectors = {name: sketch(workspace.model.get_submodule(name).weight.detach()) for name in index.scope.layers}
+    query = make_query(workspace, test=int(workspace.test.index[7]), token=3)
+    planned = plan(workspace, Choices(scope="last:2"))
+
+    def click(repeated: FactorIndex) -> None:
+        asked = side_of(query, query.saliency("gradient_x_input"), planned, workspace.states()[-1], silent, [])
+        assert isinstance(asked, IndexSide)
+        order = np.argsort(-replace(asked, index=repeated).train(silent), kind="stable")
+        asked.exactly(order[:20] % len(workspace.train))
+
     found = []
     for size in SIZES:
-        rank = int(np.clip((1.2e9 / (2 * size) - 6500) // 8448, 1, 8))
-        shards, left = [], size
-        while left > 0:
-            shard = index.shards[len(shards) % len(index.shards)]
-            count = min(left, len(shard.energy))
-            pairs = {n: (a[:count, :rank].clone(), b[:count, :rank].clone()) for n, (a, b) in shard.pairs.items()}
-            shards.append(Shard(pairs=pairs, energy=shard.energy[:count], hidden=None, first=shard.first))
-            left -= count
-        repeated = FactorIndex(scope=index.scope, shards=shards)
-        scan = median_ms([lambda r=repeated: r.dot(vectors)] * 3)
-        found.append({"n_train": size, "rank": rank, "scan_ms": scan, "index_seconds": round(made * size, 1)})
+        repeated = replace(index, shards=repeated_shards(index, size, ranks_for(workspace, part, size).tolist()))
+        taken = median_ms([lambda r=repeated: click(r)] * 5)
+        gigabytes = (
+            sum(side.nbytes for shard in repeated.shards for pair in shard.pairs.values() for side in pair) / 1e9
+        )
+        row = {"n_train": size, "query_ms": taken, "index_seconds": round(made * size, 1)}
+        found.append({**row, "gigabytes": round(gigabytes, 2)})
     return found
+
+
+def repeated_shards(index: FactorIndex, size: int, ranks: list[int]) -> list[Shard]:
+    """Copies of an index's shards, cut to so many pairs a layer, until there are `size` rows."""
+    shards, left = [], size
+    while left > 0:
+        shard = index.shards[len(shards) % len(index.shards)]
+        count = min(left, len(shard.energy))
+        cut = zip(shard.pairs.items(), ranks, strict=True)
+        pairs = {name: (a[:count, :rank].clone(), b[:count, :rank].clone()) for (name, (a, b)), rank in cut}
+        shards.append(Shard(pairs=pairs, energy=shard.energy[:count], hidden=None, first=shard.first))
+        left -= count
+    return shards
+
+
+def slope(grown: list[dict[str, Any]]) -> float:
+    """Milliseconds a click takes longer for 1,000 more training examples, by least squares."""
+    line = np.polyfit([row["n_train"] for row in grown], [row["query_ms"] for row in grown], 1)
+    return round(1000 * float(line[0]), 2)
 
 
 def method_times(workspace: Workspace, tests: int) -> dict[str, float]:
@@ -164,13 +206,16 @@ def refine_seconds(workspace: Workspace) -> float:
 
 
 def peers(workspace: Workspace) -> dict[str, Any]:
-    """Every peer that is installed."""
+    """Every peer that is installed; one that fails says so and leaves the others their turn."""
     found: dict[str, Any] = {}
     for name, peer in PEERS.items():
         try:
             found[name] = peer(workspace)
         except ImportError as error:
             found[name] = {"missing": str(error)}
+        except Exception as error:
+            found[name] = {"failed": f"{type(error).__name__}: {error}"}
+        print(f"{name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
     return found
 
 
@@ -198,6 +243,8 @@ def main() -> None:
         measured[name] = block()
         # A block at a time: a benchmark that is stopped has still said something.
         print(f"{name}, {time.perf_counter() - began:.0f} s: {json.dumps(measured[name])}", file=sys.stderr, flush=True)
+    if "growth" in measured:
+        measured["growth_ms_per_1000"] = slope(measured["growth"])
     print(json.dumps(measured, indent=2))
 
 
