@@ -5,19 +5,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from attribution.errors import UserError
 from attribution.explain import sign_sentence
-from attribution.index import Part
 from attribution.quantity import DIFFERENTIABLE
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable, TokenScores, WordScore
-from dashboard import cache, jobs, present, refinements, state
+from dashboard import cache, present, refinements, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
-from dashboard.views import picker
+from dashboard.views import answers, picker
 
 ROWS = 8
-STANDARD = "standard"
 
 
 def page() -> None:
@@ -170,21 +167,10 @@ def _evidence(
 ) -> Callable[[], None]:
     """The top training examples of a method, or what has to be computed first; returns what shades their words."""
     method = get_method(name)
-    if missing := cache.missing_parts(name, settings):
-        _build(missing, name, settings)
-        settings = (*settings, ("scope", "head"))
-        if "scope" not in method.parameters or cache.missing_parts(name, settings):
-            return _nothing
-        st.caption("Meanwhile this is the answer of the classification head alone.")
-    try:
-        table: ScoreTable = cache.result(cache.query_of(state.current(), token=token), name, settings)
-    except UserError as error:
-        st.error(plain(str(error)))
+    found = answers.answer(name, settings, token=token)
+    if found is None:
         return _nothing
-    key = cache.key_of(table, settings)
-    refined = refinements.refinement(key)
-    if refined is not None and refined.table is not None:
-        table = refined.table
+    table, settings = found
     st.caption(plain(sign_sentence(table.query, name)))
     pick, facts = st.columns([1.1, 1.2], vertical_alignment="center")
     side = pick.segmented_control(
@@ -202,7 +188,7 @@ def _evidence(
     with about:
         _about(table, settings)
     with exactly:
-        _refine(table, key)
+        _refine(table, cache.key_of(table, settings))
     return finish
 
 
@@ -246,7 +232,7 @@ def _refine(table: ScoreTable, key: Hashable) -> None:
     if table.scored.exact:
         return
     if found is not None and found.running:
-        _follow(lambda: refinements.refinement(key), f"{table.method}-exactly")
+        answers.follow(lambda: refinements.refinement(key), f"{table.method}-exactly")
         return
     if st.button(
         f"Score all {len(table.scores):,} exactly",
@@ -274,56 +260,6 @@ def _about(table: ScoreTable, settings: cache.Settings) -> None:
             mime="text/csv",
             key=f"csv-{method.name}",
         )
-
-
-def _build(missing: Sequence[Part], name: str, settings: cache.Settings) -> None:
-    """Start what is missing: what the first answers read at once, the rest when asked for."""
-    workspace, standard = cache.workspace(), cache.are_standard(list(missing))
-    key = STANDARD if standard else name
-    options = [] if standard else ["--method", name, *(f"--set={setting}={value}" for setting, value in settings)]
-    found = jobs.job(key)
-    if found is not None and (failure := found.failed):
-        st.error(plain(failure))
-    if standard and (found is None or found.succeeded):
-        found = jobs.start(workspace, key, *options)
-    if found is None or not found.running:
-        st.caption(
-            "The training set has to be read once."
-            if standard
-            else f"This method reads what is not computed yet: {_listed(missing)} of {len(workspace.train):,} training "
-            "examples. It is done once, in the background, in some minutes; everything else works meanwhile."
-        )
-        if st.button("Compute it", key=f"build-{name}", type="primary"):
-            jobs.start(workspace, key, *options)
-            st.rerun()
-        return
-
-    def moved_on() -> bool:
-        return any(part.is_built(workspace) for part in missing)
-
-    _follow(lambda: jobs.job(key), name, moved_on)
-
-
-def _listed(missing: Sequence[Part]) -> str:
-    kinds = dict.fromkeys(part.kind.replace("_", " ") for part in missing)
-    return " and ".join(kinds)
-
-
-@st.fragment(run_every=1.0)
-def _follow(
-    find: Callable[[], jobs.Job | refinements.Refinement | None],
-    name: str,
-    moved_on: Callable[[], bool] = lambda: False,
-) -> None:
-    """A bar and a Stop button beside it, until the work has ended or moved on to what changes the page."""
-    found = find()
-    if found is None or not found.running or moved_on():
-        st.rerun()
-    share, what = found.progress()
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(1.0, share), text=what)
-    if button.button("Stop", key=f"stop-{name}"):
-        found.stop()
 
 
 page()

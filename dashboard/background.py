@@ -1,0 +1,80 @@
+"""Long work in threads, which never call Streamlit; pages look at it and draw."""
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import streamlit as st
+
+from attribution.index import Progress
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """Raised inside the work when someone asked for its end."""
+
+
+@dataclass(kw_only=True)
+class Work(Generic[T]):
+    """One running or ended piece of work: its progress, and the result once it is there."""
+
+    began: float = field(default_factory=time.monotonic)
+    done: int = 0
+    total: int = 1
+    what: str = "Starting"
+    result: T | None = None
+    failure: str | None = None
+    running: bool = True
+    _stopping: bool = False
+
+    def progress(self) -> tuple[float, str]:
+        """Share done in [0, 1] and a line that says what is being done."""
+        elapsed = time.monotonic() - self.began
+        left = f", {elapsed / self.done * (self.total - self.done):.0f} s left" if self.done else ""
+        return self.done / self.total, f"{self.what.capitalize()}: {self.done:,} of {self.total:,}{left}"
+
+    def _note(self, done: int, total: int, what: str) -> None:
+        if what != self.what:
+            self.began, self.what = time.monotonic(), what
+        self.done, self.total = done, max(1, total)
+        if self._stopping:
+            raise Stopped
+
+    def stop(self) -> None:
+        """Ask the work to end; what it has found so far is lost."""
+        self._stopping = True
+
+    def run(self, task: Callable[[Progress], T]) -> None:
+        """Do the task, which says its progress as it goes."""
+        try:
+            self.result = task(self._note)
+        except Stopped:
+            self.failure = None
+        except Exception as error:  # shown on the page: a thread has nobody else to tell
+            self.failure = str(error) or type(error).__name__
+        finally:
+            self.running = False
+
+
+@st.cache_resource(show_spinner=False)
+def _works() -> dict[Hashable, Work[Any]]:
+    return {}
+
+
+def work(key: Hashable) -> Work[Any] | None:
+    """The latest work of a key, if there was one."""
+    return _works().get(key)
+
+
+def start(key: Hashable, task: Callable[[Progress], T]) -> Work[T]:
+    """Begin a task in a thread, unless that of the same key runs already."""
+    found = work(key)
+    if found is not None and found.running:
+        return found
+    made: Work[T] = Work()
+    _works()[key] = made
+    threading.Thread(target=made.run, args=(task,), daemon=True).start()
+    return made
