@@ -80,17 +80,23 @@ def sign_sentence(query: Query, name: str) -> str:
         if not method.signed:
             return f"Larger: the probability of '{label}' reacts more to this token; no direction."
         return f"Positive: this token supports '{label}'; negative: it opposes '{label}'."
+    if not method.signed:
+        return "Higher: more alike; not a statement about training." if name != "random" else "Random: a control."
+    if query.against is not None and method.preset is not None and not method.clicked:
+        other = query.workspace.labels[query.against]
+        return f"Positive: training on this example moved the model from '{other}' towards '{label}'."
+    return f"Positive: training on this example raised {raised_quantity(query, name)}."
+
+
+def raised_quantity(query: Query, name: str) -> str:
+    """What a positive score of a signed method over training examples says was raised, for this query."""
+    method, label = get_method(name), query.label_name
     if method.clicked:
         words = {t.word for t in query.example.tokens if t.index in query.tokens}
         clicked = " ".join(query.example.words[word].text for word in sorted(words)) or "the token"
-        return f"Positive: training on this example raised the saliency of '{clicked}' for '{label}'."
-    if not method.signed:
-        return "Higher: more alike; not a statement about training." if name != "random" else "Random: a control."
-    if query.against is not None and method.preset is not None:
-        other = query.workspace.labels[query.against]
-        return f"Positive: training on this example moved the model from '{other}' towards '{label}'."
+        return f"the saliency of '{clicked}' for '{label}'"
     quantity = "logit" if method.family == "representer" else "probability"
-    return f"Positive: training on this example raised the {quantity} of '{label}'."
+    return f"the {quantity} of '{label}'"
 
 
 def _rows(table: ScoreTable, top: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -17,6 +17,7 @@ def main() -> None:
         [
             st.Page("views/explain.py", title="Explain", icon=":material/search_insights:", default=True),
             st.Page("views/errors.py", title="Errors", icon=":material/grid_on:", url_path="errors"),
+            st.Page("views/artifacts.py", title="Artifacts", icon=":material/scatter_plot:", url_path="artifacts"),
         ]
     )
     try:
@@ -37,6 +38,7 @@ def _frame() -> None:
         labels=workspace.labels,
         methods=[m.name for m in list_methods("examples") if not m.clicked],
         saliencies=[m.name for m in list_methods("tokens")],
+        features=list(cache.features()),
     )
     settings = workspace.settings
     wrong = int(table["wrong"].to_numpy().sum())

@@ -12,6 +12,7 @@ import streamlit as st
 
 from dashboard.markdown import plain
 
+LONGEST_PATTERN = 500
 _TOKENS = re.compile(r"\d{1,6}(-\d{1,6})*")
 _SESSION = "influscope selection"
 _NOTICES = "influscope notices"
@@ -19,7 +20,10 @@ _NOTICES = "influscope notices"
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What the person is looking at. `own_text` is a text of their own (text, second text) in place of `test`."""
+    """What the person is looking at. `own_text` is a text of their own (text, second text) in place of `test`.
+
+    `feature` of the training examples, None for the workspace's first; `pattern` is what one of them seeks.
+    """
 
     test: int | None = None
     token: tuple[int, ...] = ()
@@ -27,6 +31,8 @@ class Selection:
     method: str = "relatif"
     saliency: str = "gradient_x_input"
     own_text: tuple[str, str | None] | None = None
+    feature: str | None = None
+    pattern: str = ""
 
 
 def current() -> Selection:
@@ -43,9 +49,21 @@ def choose(**changes: Any) -> None:
     _store(replace(current(), **changes))
 
 
-def sync(*, tests: Sequence[int], labels: Sequence[str], methods: Sequence[str], saliencies: Sequence[str]) -> None:
+def sync(
+    *,
+    tests: Sequence[int],
+    labels: Sequence[str],
+    methods: Sequence[str],
+    saliencies: Sequence[str],
+    features: Sequence[str],
+) -> None:
     """Read the URL into the session, once a page run; what it names but the workspace lacks is ignored and noted."""
-    choices = {"label": ("predicted", "true", *labels), "method": methods, "saliency": saliencies}
+    choices = {
+        "label": ("predicted", "true", *labels),
+        "method": methods,
+        "saliency": saliencies,
+        "feature": features,
+    }
     changes: dict[str, Any] = {}
     for name, allowed in choices.items():
         value = st.query_params.get(name)
@@ -53,6 +71,11 @@ def sync(*, tests: Sequence[int], labels: Sequence[str], methods: Sequence[str],
             changes[name] = value
         elif value is not None:
             notice(f"The link asks for {name} '{value}', which is none of {', '.join(allowed)}; it is ignored.")
+    pattern = st.query_params.get("pattern")
+    if pattern is not None and len(pattern) <= LONGEST_PATTERN:
+        changes["pattern"] = pattern
+    elif pattern is not None:
+        notice(f"The link's pattern has {len(pattern):,} characters, {LONGEST_PATTERN} at most; it is ignored.")
     before = current()
     test, token = st.query_params.get("test"), st.query_params.get("token")
     if test is not None and test in map(str, tests):
@@ -83,6 +106,8 @@ def _store(selection: Selection) -> None:
         "label": selection.label,
         "method": selection.method,
         "saliency": "" if selection.saliency == "gradient_x_input" else selection.saliency,
+        "feature": selection.feature,
+        "pattern": selection.pattern,
     }
     wanted = {name: value for name, value in wanted.items() if value}
     if wanted != st.query_params.to_dict():

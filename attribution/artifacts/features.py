@@ -41,13 +41,15 @@ class Asked:
 class Feature:
     """A feature and what is said of it.
 
-    `needs`: "pair" or "single" texts, "query" (a test example), "pattern" (the user's own), "cues" (it reads the
-    training labels). `function` gives (train,) float64, NaN where the feature is not defined.
+    `more`: which training examples have more of it, in words that follow "training pairs". `needs`: "pair" or
+    "single" texts, "query" (a test example), "pattern" (the user's own), "cues" (it reads the training labels).
+    `function` gives (train,) float64, NaN where the feature is not defined.
     """
 
     name: str
     title: str
     help: str
+    more: str
     needs: tuple[str, ...] = ()
     function: Callable[[Asked], np.ndarray] = field(repr=False)
 
@@ -143,7 +145,11 @@ def _column(name: str) -> Feature:
         return np.where(np.isfinite(found), found, np.nan)
 
     return Feature(
-        name=f"{COLUMN}{name}", title=name, help=f"The column '{name}' of the training data.", function=values
+        name=f"{COLUMN}{name}",
+        title=name,
+        more=f"with a higher {name}",
+        help=f"The column '{name}' of the training data.",
+        function=values,
     )
 
 
@@ -156,6 +162,7 @@ def _sealed(values: np.ndarray) -> np.ndarray:
 
 @feature(
     title="Lexical overlap",
+    more="with more lexical overlap",
     help=(
         "Share of the hypothesis's words that the premise has: lower-case words without punctuation, "
         "stop words kept, a repeated word counted each time."
@@ -173,6 +180,7 @@ def lexical_overlap(asked: Asked) -> np.ndarray:
 
 @feature(
     title="Overlap with the test text",
+    more="that share more words with the test text",
     help=(
         "Share of the training text's words that the test text has: lower-case words without punctuation, "
         "stop words kept, a repeated word counted each time."
@@ -190,6 +198,7 @@ def test_overlap(asked: Asked) -> np.ndarray:
 
 @feature(
     title="Negation in the hypothesis",
+    more="with a negation in the hypothesis",
     help=f"1 where the hypothesis has a negation ({', '.join(NEGATIONS)}, or a word that ends in n't), else 0.",
     needs=("pair",),
 )
@@ -207,7 +216,7 @@ def is_negation(word: str) -> bool:
     return word in NEGATIONS or word.endswith(("n't", "n’t"))
 
 
-@feature(title="Length", help="Number of words of the text, or of the hypothesis of a pair.")
+@feature(title="Length", more="with more words", help="Number of words of the text, or of the hypothesis of a pair.")
 def length(asked: Asked) -> np.ndarray:
     """Words as in the other features, not the model's tokens."""
     return training_words(asked.workspace).asked.counts.astype(np.float64)
@@ -215,6 +224,7 @@ def length(asked: Asked) -> np.ndarray:
 
 @feature(
     title="Cue words",
+    more="with stronger cue words",
     help=(
         "Largest pointwise mutual information (natural logarithm, add-100 smoothing) between a word of the hypothesis "
         "and a label of the training set."
@@ -253,6 +263,7 @@ def _pmi(workspace: Workspace) -> np.ndarray:
 
 @feature(
     title="Own pattern",
+    more="that match the pattern",
     help=(
         "1 where the text, or the hypothesis of a pair, has one of your words ('no, not, never': whole words in "
         "either case) or matches your regular expression (as written; (?i) for either case), else 0."

@@ -12,7 +12,7 @@ from attribution.results import ScoreTable, TokenScores, WordScore
 from dashboard import cache, present, refinements, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
-from dashboard.views import answers, picker
+from dashboard.views import answers, influence_plot, picker
 
 ROWS = 8
 
@@ -56,7 +56,7 @@ def _heatmap(scores: TokenScores) -> None:
         label_visibility="collapsed",
     )
     subwords = view.toggle("Subwords", key="subwords", persist_state="session", help="The model's own tokens.")
-    _label_choice(scores, label)
+    picker.label_choice(query, label)
     tokens, scale, caption = present.heatmap(scores, subwords=subwords)
     chosen = next((t["index"] for t in tokens if t["index"] in selection.token), None)
     token_heatmap(
@@ -78,41 +78,6 @@ def _heatmap(scores: TokenScores) -> None:
     with bars:
         probability_bars(present.probabilities(scores), key="probabilities")
     sign.caption(f"{plain(sign_sentence(query, scores.method))} Click a word to ask why the model looks at it.")
-
-
-def _label_choice(scores: TokenScores, place: DeltaGenerator) -> None:
-    query, selection = scores.query, state.current()
-    predicted = query.workspace.labels[query.predicted]
-    names = {"predicted": f"predicted: {predicted}"}
-    if query.true_label is not None and query.true_label != predicted:
-        names["true"] = f"true: {query.true_label}"
-    named = {predicted, query.true_label if "true" in names else predicted}
-    names |= {label: label for label in query.workspace.labels if label not in named}
-    if selection.label not in names:
-        names[selection.label] = query.label_name
-    options = list(names)
-    arguments = {
-        "options": options,
-        "key": f"label of {query.example.text[:40]} {selection.label}",
-        "label_visibility": "collapsed",
-    }
-    with place:
-        if len(options) <= 4:
-            st.segmented_control(
-                "Explained label",
-                default=selection.label,
-                format_func=lambda name: plain(names[name]),
-                on_change=state.on_change(arguments["key"], "label"),
-                **arguments,
-            )
-        else:
-            st.selectbox(
-                "Explained label",
-                index=options.index(selection.label),
-                format_func=names.__getitem__,
-                on_change=state.on_change(arguments["key"], "label"),
-                **arguments,
-            )
 
 
 def _why_token(scores: TokenScores) -> Callable[[], None]:
@@ -144,16 +109,7 @@ def _why_label(scores: TokenScores) -> Callable[[], None]:
     selection = state.current()
     title, choice = st.columns([1.2, 1.4], vertical_alignment="center")
     title.markdown(f"##### Why “{plain(scores.query.label_name)}”?")
-    names = [m.name for m in list_methods("examples") if not m.clicked]
-    choice.selectbox(
-        "Method",
-        names,
-        index=names.index(selection.method),
-        format_func=lambda name: get_method(name).title,
-        key="method",
-        on_change=state.on_change("method", "method"),
-        label_visibility="collapsed",
-    )
+    picker.method_choice(choice)
     sides = ("Proponents", "Opponents") if get_method(selection.method).signed else ("Highest", "Lowest")
     return _evidence(selection.method, (), token=(), sides=sides)
 
@@ -184,10 +140,9 @@ def _evidence(
     for note in table.scored.notes:
         st.caption(plain(note))
     finish = _rows(table, settings, facts.empty(), opponents=side == sides[1])
-    about, exactly = st.columns([1, 1.2], vertical_alignment="center")
-    with about:
+    with st.container(horizontal=True):
         _about(table, settings)
-    with exactly:
+        influence_plot.matching_check(table, settings)
         _refine(table, cache.key_of(table, settings))
     return finish
 
