@@ -69,18 +69,16 @@ def slice_artifact(
 
 def sentence(fit: Fit, feature: Feature, query: Query, method: str) -> str:
     """What the fit says of training on examples with the feature, with the sign's meaning, on one line."""
-    return f"{_subject(query)} {_finding(fit, feature, query, method)}: {_figures(fit)}"
+    quantity = raised_quantity(query, method) if get_method(method).signed else None
+    return f"{_subject(query)} {_finding(fit, feature, quantity)}: {_figures(fit)}."
 
 
-def slice_sentence(fit: SliceFit, feature: Feature, query: Query) -> str:
-    """The mean coefficient of a slice, with its interval over the test examples."""
-    name = "slope" if fit.degree == 1 else "quadratic coefficient"
-    left = f" {fit.left_out:,} more have a constant feature and are left out." if fit.left_out else ""
-    direction = "more" if fit.y[-1] > fit.y[0] else "less"
-    return (
-        f"Over {fit.n:,} test examples, {_subject(query).lower()} {feature.more} count on average {direction} for the "
-        f"explained label: mean {name} {_interval(fit)}.{_unclear(fit)}{left}"
-    )
+def slice_sentence(fit: SliceFit, feature: Feature, query: Query, method: str) -> str:
+    """As `sentence`, of the mean over several test examples."""
+    quantity = "what is explained of each" if get_method(method).signed else None
+    said = f"{_subject(query).lower()} {_finding(fit, feature, quantity)}: mean {_figures(fit)}."
+    left = f" {fit.left_out:,} more are left out, as the feature is constant for them." if fit.left_out else ""
+    return f"Over {fit.n:,} test examples, {said}{left}"
 
 
 def description(found: Artifact, feature: Feature, table: ScoreTable) -> str:
@@ -94,34 +92,35 @@ def _subject(query: Query) -> str:
     return "Training pairs" if query.workspace.is_pair else "Training texts"
 
 
-def _finding(fit: Fit, feature: Feature, query: Query, method: str) -> str:
-    def raised(more: bool) -> str:
-        if not get_method(method).signed:
-            return "scored higher" if more else "scored lower"
-        return f"raised {raised_quantity(query, method)} {'more' if more else 'less'}"
+def _finding(fit: Fit | SliceFit, feature: Feature, quantity: str | None) -> str:
+    """Which examples raised the quantity (or scored, without one) more; only what the intervals make sure of."""
 
-    if fit.degree == 1:
-        return f"{feature.more} {raised(fit.coefficient > 0)} than the others"
-    turn, most = int(np.argmin(fit.y) if fit.coefficient > 0 else np.argmax(fit.y)), len(fit.y) - 1
-    if 0.2 * most < turn < 0.8 * most:
+    def raised(how: str) -> str:
+        if quantity is None:
+            return "scored " + {"more": "higher", "less": "lower"}.get(how, how)
+        return f"raised {quantity} {how}"
+
+    most = len(fit.y) - 1
+    turn = int(np.argmin(fit.y) if fit.coefficient > 0 else np.argmax(fit.y))
+    if fit.degree == 2 and _is_clear(fit) and 0.2 * most < turn < 0.8 * most:
         where = "at both ends" if fit.coefficient > 0 else "in the middle"
-        return f"{where} of the range of {feature.title.lower()} {raised(True)} than the others"
-    return f"{feature.more} {raised(bool(fit.y[-1] > fit.y[0]))}"
+        return f"{where} of the range of {feature.title.lower()} {raised('more')} than the others"
+    rising, falling = fit.y_low[-1] > fit.y_high[0], fit.y_high[-1] < fit.y_low[0]
+    if not (rising or falling):
+        return f"{feature.more} {raised('about as much')} as the others"
+    return f"{feature.more} {raised('more' if rising else 'less')} than the others"
 
 
-def _figures(fit: Fit) -> str:
+def _figures(fit: Fit | SliceFit) -> str:
+    interval = f"{present.signed(fit.coefficient)} (95 % {present.signed(fit.low)} to {present.signed(fit.high)})"
     if fit.degree == 1:
-        return f"slope {_interval(fit)}.{_unclear(fit)}"
-    bend = "upwards" if fit.coefficient > 0 else "downwards"
-    return f"quadratic coefficient {_interval(fit)}, the curve bends {bend}.{_unclear(fit)}"
+        return f"slope {interval}"
+    bend = f"the curve bends {'upwards' if fit.coefficient > 0 else 'downwards'}" if _is_clear(fit) else "no clear bend"
+    return f"quadratic coefficient {interval}, {bend}"
 
 
-def _interval(fit: Fit | SliceFit) -> str:
-    return f"{present.signed(fit.coefficient)} (95 % {present.signed(fit.low)} to {present.signed(fit.high)})"
-
-
-def _unclear(fit: Fit | SliceFit) -> str:
-    return " The interval holds 0: this may be chance." if fit.low <= 0 <= fit.high else ""
+def _is_clear(fit: Fit | SliceFit) -> bool:
+    return not fit.low <= 0 <= fit.high
 
 
 def clicked_row(

@@ -11,7 +11,11 @@ from attribution.factor_index import factor_parts, open_factors
 from attribution.training import Recipe, train
 from attribution.workspace import Workspace
 from tests.oracles import Convex, reopened
+from tests.pages import no_memory, open_app
 from tests.tiny import tiny_workspace
+
+# Fixtures by being named here.
+__all__ = ["no_memory", "open_app"]
 
 # The models are so small that handing work to a second thread costs more than the work.
 torch.set_num_threads(1)

@@ -26,10 +26,12 @@ def body() -> None:
     """The text, the choices, the plot beside the clicked training example, and the average over a slice."""
     selection = state.current()
     query = cache.query_of(selection)
-    with st.container(border=True, gap="xsmall"):
-        for text in query.example.texts:
-            st.markdown(plain(text))
-        picker.label_choice(query, st.container())
+    with st.container(border=True):
+        texts, label = st.columns([1.75, 1], gap="medium", vertical_alignment="center")
+        with texts.container(gap="xxsmall"):
+            for text in query.example.texts:
+                st.markdown(plain(text))
+        picker.label_choice(query, label)
     feature = _choices()
     found = answers.answer(selection.method, ())
     if found is None:
@@ -144,13 +146,13 @@ def _slice(artifact: Artifact, table: ScoreTable, settings: cache.Settings, feat
             st.rerun()
         return
     mean = found.result
-    st.markdown(plain(artifacts.slice_sentence(mean, feature, table.query)))
+    st.markdown(plain(artifacts.slice_sentence(mean, feature, table.query, table.method)))
     dark = st.context.theme.type == "dark"
     st.plotly_chart(
         artifact_charts.slice_curves(mean, artifact.fit, feature=feature.title, dark=dark),
         key="slice chart",
         config={"displayModeBar": False},
-        alt=f"Mean curve. {artifacts.slice_sentence(mean, feature, table.query)}",
+        alt=f"Mean curve. {artifacts.slice_sentence(mean, feature, table.query, table.method)}",
     )
 
 
