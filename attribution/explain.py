@@ -15,7 +15,7 @@ from rich.text import Text
 
 from attribution.index import Progress, silent
 from attribution.query import Query
-from attribution.registry import get_method, run_method
+from attribution.registry import Method, get_method, run_method
 from attribution.results import ScoreTable, TokenScores, WordScore
 
 OBEYED = ("Cc", "Zl", "Zp")
@@ -74,23 +74,29 @@ def explain(
 
 def sign_sentence(query: Query, name: str) -> str:
     """The one sentence that says what a positive score of this method means, for this query."""
-    method = get_method(name)
-    label = query.label_name
+    method, label = get_method(name), f"'{query.label_name}'"
+    if query.against is not None and method.preset is not None and not method.clicked:
+        other = query.workspace.labels[query.against]
+        return f"Positive: training on this example moved the model from '{other}' towards {label}."
+    words = {t.word for t in query.example.tokens if t.index in query.tokens}
+    clicked = " ".join(query.example.words[word].text for word in sorted(words))
+    return sign_rule(method, label, f"'{clicked or 'the token'}'")
+
+
+def sign_rule(method: Method, label: str = "the explained label", clicked: str = "the clicked token") -> str:
+    """What a positive score of a method means, of a label and a clicked token, or of whichever they are."""
     if method.explains == "tokens":
         if not method.signed:
-            return f"Larger: the probability of '{label}' reacts more to this token; no direction."
-        return f"Positive: this token supports '{label}'; negative: it opposes '{label}'."
+            return f"Larger: the probability of {label} reacts more to this token; no direction."
+        return f"Positive: this token supports {label}; negative: it opposes {label}."
     if method.clicked:
-        words = {t.word for t in query.example.tokens if t.index in query.tokens}
-        clicked = " ".join(query.example.words[word].text for word in sorted(words)) or "the token"
-        return f"Positive: training on this example raised the saliency of '{clicked}' for '{label}'."
+        return f"Positive: training on this example raised the saliency of {clicked} for {label}."
     if not method.signed:
-        return "Higher: more alike; not a statement about training." if name != "random" else "Random: a control."
-    if query.against is not None and method.preset is not None:
-        other = query.workspace.labels[query.against]
-        return f"Positive: training on this example moved the model from '{other}' towards '{label}'."
+        return (
+            "Higher: more alike; not a statement about training." if method.name != "random" else "Random: a control."
+        )
     quantity = "logit" if method.family == "representer" else "probability"
-    return f"Positive: training on this example raised the {quantity} of '{label}'."
+    return f"Positive: training on this example raised the {quantity} of {label}."
 
 
 def _rows(table: ScoreTable, top: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
