@@ -1,4 +1,4 @@
-"""Long work in threads, which never call Streamlit; pages look at it and draw."""
+"""Answers in the making: a thread each, which never calls Streamlit; pages look at it and draw."""
 
 import threading
 import time
@@ -47,10 +47,10 @@ class Work(Generic[T]):
         """Ask the work to end; what it has found so far is lost."""
         self._stopping = True
 
-    def run(self, task: Callable[[Progress], T]) -> None:
-        """Do the task, which says its progress as it goes."""
+    def run(self, make: Callable[[Progress], T]) -> None:
+        """Do the work, which reports its progress."""
         try:
-            self.result = task(self._note)
+            self.result = make(self._note)
         except Stopped:
             self.failure = None
         except Exception as error:  # shown on the page: a thread has nobody else to tell
@@ -64,17 +64,17 @@ def _works() -> dict[Hashable, Work[Any]]:
     return {}
 
 
-def work(key: Hashable) -> Work[Any] | None:
-    """The latest work of a key, if there was one."""
+def find(key: Hashable) -> Work[Any] | None:
+    """The latest work of that key, if there was one."""
     return _works().get(key)
 
 
-def start(key: Hashable, task: Callable[[Progress], T]) -> Work[T]:
-    """Begin a task in a thread, unless that of the same key runs already."""
-    found = work(key)
+def start(key: Hashable, make: Callable[[Progress], T]) -> Work[T]:
+    """Begin the work in a thread, unless that of the key runs already."""
+    found = find(key)
     if found is not None and found.running:
         return found
     made: Work[T] = Work()
     _works()[key] = made
-    threading.Thread(target=made.run, args=(task,), daemon=True).start()
+    threading.Thread(target=made.run, args=(make,), daemon=True).start()
     return made

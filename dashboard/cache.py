@@ -1,6 +1,7 @@
 """The one place that keeps results between runs. What is kept is shared by all sessions, so it is never changed."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from attribution.registry import required_parts, run_method, standard_parts
 from attribution.results import ScoreTable, TokenScores, WordScore
 from attribution.scoring import FIDELITY
 from attribution.workspace import Workspace, open_workspace
+from dashboard import background
 from dashboard.artifact_charts import influence_scatter
 from dashboard.artifacts import Artifact, artifact_of
 from dashboard.state import Selection
@@ -102,6 +104,17 @@ def reranked(table: ScoreTable, settings: Settings) -> ScoreTable:
     return known_reranked(table, settings) or _kept(_exact_tops(), key_of(table, settings), table.reranked())
 
 
+def exact_key(table: ScoreTable, settings: Settings) -> tuple:
+    """The key under which the background work is found that scores every training example of an answer exactly."""
+    return ("exactly", *key_of(table, settings))
+
+
+def exact(table: ScoreTable, settings: Settings) -> ScoreTable | None:
+    """The answer with every score exact, if that was asked for and is done."""
+    found = background.find(exact_key(table, settings))
+    return None if found is None else found.result
+
+
 def _kept(store: dict[tuple, T], key: tuple, value: T) -> T:
     """The value, in a store that starts anew when it has grown large."""
     if len(store) >= 512:
@@ -154,6 +167,11 @@ def missing_parts(method: str, settings: Settings = ()) -> list[Part]:
 def are_standard(missing: list[Part]) -> bool:
     """Whether all of these are among what the first answers read, which is computed unasked."""
     return set(missing) <= set(standard_parts(workspace()))
+
+
+def kinds(missing: Sequence[Part]) -> str:
+    """What these parts hold, in words: "features and word gradients"."""
+    return " and ".join(dict.fromkeys(part.kind.replace("_", " ") for part in missing))
 
 
 @st.cache_resource(show_spinner=False)

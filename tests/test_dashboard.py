@@ -27,19 +27,11 @@ from attribution.workspace import Workspace
 from dashboard import cache, charts, jobs, present, tables
 from dashboard.jobs import Job
 from dashboard.markdown import plain
-from tests.pages import OpenApp, said
+from tests.apps import OpenApp, said
 from tests.tiny import BAD, GOOD, sentences, workspace_of
 
 ERRORS = "views/errors.py"
 RED = "the cast was unwarmly warm , Not zébra-like :  a very  clever\tfilm."
-
-
-@pytest.fixture
-def indexed(request: pytest.FixtureRequest) -> Workspace:
-    """The workspace that the test names (single texts unless it does), with its index."""
-    opened: Workspace = request.getfixturevalue(getattr(request, "param", "workspace"))
-    build(opened, [*parts(opened, "features", "all"), *parts(opened, "word_gradients", "all"), *standard_parts(opened)])
-    return opened
 
 
 both_tasks = pytest.mark.parametrize("indexed", ["workspace", "pairs"], indirect=True)

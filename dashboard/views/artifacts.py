@@ -9,9 +9,8 @@ from dashboard import artifact_charts, artifacts, background, cache, present, st
 from dashboard.artifacts import Artifact
 from dashboard.components import training_rows
 from dashboard.markdown import plain
-from dashboard.views import answers, influence_plot, picker
+from dashboard.views import building, influence_plot, picker
 
-CLICKED = "artifacts clicked"
 SAMPLES = (5, 10, 20)
 
 
@@ -31,9 +30,10 @@ def body() -> None:
         with texts.container(gap="xxsmall"):
             for text in query.example.texts:
                 st.markdown(plain(text))
-        picker.label_choice(query, label)
+        with label:
+            picker.label_choice(query)
     feature = _choices()
-    found = answers.answer(selection.method, ())
+    found = building.answer(selection.method, ())
     if found is None:
         return
     table, settings = found
@@ -86,7 +86,7 @@ def _plot(artifact: Artifact, table: ScoreTable, settings: cache.Settings, featu
             feature,
             selection.pattern,
             key="influence",
-            on_click=lambda train_id: st.session_state.__setitem__(CLICKED, train_id),
+            on_click=lambda train_id: state.choose(row=train_id),
         )
     with right:
         st.caption(plain(sign_sentence(table.query, table.method)))
@@ -97,7 +97,7 @@ def _plot(artifact: Artifact, table: ScoreTable, settings: cache.Settings, featu
 
 def _clicked(artifact: Artifact, table: ScoreTable, settings: cache.Settings, feature: Feature) -> None:
     """The training example of the point that was clicked, its words shaded once they are known."""
-    train_id = state.keep(CLICKED, None)
+    train_id = state.current().row
     if train_id is None:
         st.markdown("##### Click a point")
         st.caption("Its training example is shown here, with the words in it that made its score.")
@@ -133,9 +133,9 @@ def _slice(artifact: Artifact, table: ScoreTable, settings: cache.Settings, feat
         "pattern": selection.pattern if "pattern" in feature.needs else None,
     }
     key = ("slice", *asked.values())
-    found = background.work(key)
+    found = background.find(key)
     if found is not None and found.running:
-        answers.follow(lambda: background.work(key), "slice")
+        building.follow(lambda: background.find(key), "slice")
         return
     if found is not None and found.failure:
         st.error(plain(found.failure), icon=":material/error:")

@@ -7,12 +7,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from attribution.explain import sign_sentence
 from attribution.quantity import DIFFERENTIABLE
+from attribution.refinement import refine
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable, TokenScores, WordScore
-from dashboard import cache, present, refinements, state
+from dashboard import background, cache, present, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
-from dashboard.views import answers, influence_plot, picker
+from dashboard.views import building, influence_plot, picker
 
 ROWS = 8
 
@@ -56,7 +57,8 @@ def _heatmap(scores: TokenScores) -> None:
         label_visibility="collapsed",
     )
     subwords = view.toggle("Subwords", key="subwords", persist_state="session", help="The model's own tokens.")
-    picker.label_choice(query, label)
+    with label:
+        picker.label_choice(query)
     tokens, scale, caption = present.heatmap(scores, subwords=subwords)
     chosen = next((t["index"] for t in tokens if t["index"] in selection.token), None)
     token_heatmap(
@@ -76,7 +78,7 @@ def _heatmap(scores: TokenScores) -> None:
             st.caption(f"The model reads this text only to character {cut:,} of {len(query.example.texts[segment]):,}.")
     bars, sign = st.columns([1.1, 1.6], vertical_alignment="center")
     with bars:
-        probability_bars(present.probabilities(scores), key="probabilities")
+        probability_bars(present.probabilities(query), key="probabilities")
     sign.caption(f"{plain(sign_sentence(query, scores.method))} Click a word to ask why the model looks at it.")
 
 
@@ -123,7 +125,7 @@ def _evidence(
 ) -> Callable[[], None]:
     """The top training examples of a method, or what has to be computed first; returns what shades their words."""
     method = get_method(name)
-    found = answers.answer(name, settings, token=token)
+    found = building.answer(name, settings, token=token)
     if found is None:
         return _nothing
     table, settings = found
@@ -143,7 +145,7 @@ def _evidence(
     with st.container(horizontal=True):
         _about(table, settings)
         influence_plot.matching_check(table, settings)
-        _refine(table, cache.key_of(table, settings))
+        _refine(table, cache.exact_key(table, settings))
     return finish
 
 
@@ -181,13 +183,13 @@ def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *,
 
 def _refine(table: ScoreTable, key: Hashable) -> None:
     """Offer, and follow, the exact scores of all training examples where only the top is exact."""
-    found = refinements.refinement(key)
+    found = background.find(key)
     if found is not None and found.failure:
         st.error(plain(found.failure))
     if table.scored.exact:
         return
     if found is not None and found.running:
-        answers.follow(lambda: refinements.refinement(key), f"{table.method}-exactly")
+        building.follow(lambda: background.find(key), f"{table.method}-exactly")
         return
     if st.button(
         f"Score all {len(table.scores):,} exactly",
@@ -196,7 +198,7 @@ def _refine(table: ScoreTable, key: Hashable) -> None:
         key=f"exactly-{table.method}-{table.query.tokens}",
         help="The exact sweep over the whole training set, at full rank, in the background. The result is kept.",
     ):
-        refinements.start(key, table)
+        background.start(key, lambda progress: refine(table, progress))
         st.rerun()
 
 

@@ -1,4 +1,4 @@
-"""Choosing what is explained, and how: a test example or a text of one's own, its label, the method."""
+"""Choosing the text to explain: a test example through filters, the next misprediction, or a text of one's own."""
 
 import pandas as pd
 import streamlit as st
@@ -118,8 +118,8 @@ def _edit(selection: Selection) -> None:
         st.rerun()
 
 
-def label_choice(query: Query, place: DeltaGenerator) -> None:
-    """The label that is explained: the predicted one, the true one, or another."""
+def label_choice(query: Query) -> None:
+    """The label that is explained: the predicted one, the true one, or any other."""
     selection = state.current()
     predicted = query.workspace.labels[query.predicted]
     names = {"predicted": f"predicted: {predicted}"}
@@ -135,23 +135,22 @@ def label_choice(query: Query, place: DeltaGenerator) -> None:
         "key": f"label of {query.example.text[:40]} {selection.label}",
         "label_visibility": "collapsed",
     }
-    with place:
-        if len(options) <= 4:
-            st.segmented_control(
-                "Explained label",
-                default=selection.label,
-                format_func=lambda name: plain(names[name]),
-                on_change=state.on_change(arguments["key"], "label"),
-                **arguments,
-            )
-        else:
-            st.selectbox(
-                "Explained label",
-                index=options.index(selection.label),
-                format_func=names.__getitem__,
-                on_change=state.on_change(arguments["key"], "label"),
-                **arguments,
-            )
+    if len(options) <= 4:
+        st.segmented_control(
+            "Explained label",
+            default=selection.label,
+            format_func=lambda name: plain(names[name]),
+            on_change=state.on_change(arguments["key"], "label"),
+            **arguments,
+        )
+    else:
+        st.selectbox(
+            "Explained label",
+            index=options.index(selection.label),
+            format_func=names.__getitem__,
+            on_change=state.on_change(arguments["key"], "label"),
+            **arguments,
+        )
 
 
 def method_choice(place: DeltaGenerator, *, labelled: bool = False) -> None:
