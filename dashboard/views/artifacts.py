@@ -108,7 +108,7 @@ def _clicked(artifact: Artifact, table: ScoreTable, settings: cache.Settings, fe
     def draw(words: dict | None) -> None:
         row = artifacts.clicked_row(artifact, feature, table, train_id, (words or {}).get(train_id))
         with place:
-            training_rows([row], key="clicked", selected=train_id)
+            training_rows([row], key="clicked-plain" if words is None else "clicked", selected=train_id)
 
     known = cache.known_words(table, settings, ids)
     draw(known)
