@@ -94,9 +94,9 @@ def sign_rule(method: Method, label: str = "the explained label", clicked: str =
     return f"Positive: training on this example raised {_quantity(method, label, clicked)}."
 
 
-def raised_quantity(query: Query, name: str) -> str:
-    """What a positive score of a signed method over training examples says was raised, for this query."""
-    return _quantity(get_method(name), f"'{query.label_name}'", _clicked(query))
+def raised_quantity(query: Query, name: str, label: str | None = None) -> str:
+    """What a positive score of a signed method of examples says was raised; `label` in words, or the query's."""
+    return _quantity(get_method(name), label or f"'{query.label_name}'", _clicked(query))
 
 
 def _quantity(method: Method, label: str, clicked: str) -> str:

@@ -57,10 +57,10 @@ def influence_scatter(points: Points, fit: Fit, *, names: tuple[str, ...], featu
                     "symbol": SYMBOLS[number % len(SYMBOLS)],
                     "color": COLOURS[dark][number % len(COLOURS[dark])],
                     "size": 6 if len(x) > 3000 else 8,
-                    "opacity": float(np.clip(120 / len(x) ** 0.6, 0.3, 0.85)),
+                    "opacity": float(np.clip(60 / len(x) ** 0.6, 0.15, 0.85)),
                 },
                 selected={"marker": {"size": 16, "opacity": 1, "color": INK[dark]}},
-                unselected={"marker": {"opacity": float(np.clip(90 / len(x) ** 0.6, 0.2, 0.6))}},
+                unselected={"marker": {"opacity": float(np.clip(45 / len(x) ** 0.6, 0.12, 0.6))}},
                 hovertemplate=f"{label}<br>{at}score: %{{y:+.2f}} sd<br>train id %{{customdata}}<extra></extra>",
             )
         )
@@ -84,7 +84,7 @@ def slice_curves(mean: SliceFit, single: Fit | None, *, feature: str, dark: bool
     return figure
 
 
-def _curve(fit: Fit | SliceFit, colour: str, name: str) -> list[go.Scatter]:
+def _curve(fit: Fit | SliceFit, colour: str, name: str) -> list[go.Scatter | go.Scattergl]:
     """A band and the line in it."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     band = go.Scatter(
@@ -97,7 +97,10 @@ def _curve(fit: Fit | SliceFit, colour: str, name: str) -> list[go.Scatter]:
         hoverinfo="skip",
         showlegend=False,
     )
-    line = go.Scatter(x=fit.x, y=fit.y, mode="lines", line={"color": colour, "width": 2.5}, name=name, hoverinfo="skip")
+    # In WebGL, as the points are, which would lie on top of any other line.
+    line = go.Scattergl(
+        x=fit.x, y=fit.y, mode="lines", line={"color": colour, "width": 2.5}, name=name, hoverinfo="skip"
+    )
     return [band, line]
 
 

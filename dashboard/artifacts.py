@@ -73,9 +73,10 @@ def sentence(fit: Fit, feature: Feature, query: Query, method: str) -> str:
     return f"{_subject(query)} {_finding(fit, feature, quantity)}: {_figures(fit)}."
 
 
-def slice_sentence(fit: SliceFit, feature: Feature, query: Query, method: str) -> str:
-    """As `sentence`, of the mean over several test examples."""
-    quantity = "what is explained of each" if get_method(method).signed else None
+def slice_sentence(fit: SliceFit, feature: Feature, query: Query, method: str, label: str) -> str:
+    """As `sentence`, of the mean over several test examples; `label` as it was chosen for all of them."""
+    named = {"predicted": "the predicted label", "true": "the true label"}.get(label, f"'{label}'")
+    quantity = raised_quantity(query, method, named) if get_method(method).signed else None
     said = f"{_subject(query).lower()} {_finding(fit, feature, quantity)}: mean {_figures(fit)}."
     left = f" {fit.left_out:,} more are left out, as the feature is constant for them." if fit.left_out else ""
     return f"Over {fit.n:,} test examples, {said}{left}"

@@ -145,14 +145,14 @@ def _slice(artifact: Artifact, table: ScoreTable, settings: cache.Settings, feat
             background.start(key, lambda note: artifacts.slice_artifact(workspace, progress=note, **asked))
             st.rerun()
         return
-    mean = found.result
-    st.markdown(plain(artifacts.slice_sentence(mean, feature, table.query, table.method)))
+    said = artifacts.slice_sentence(found.result, feature, table.query, table.method, selection.label)
+    st.markdown(plain(said))
     dark = st.context.theme.type == "dark"
     st.plotly_chart(
-        artifact_charts.slice_curves(mean, artifact.fit, feature=feature.title, dark=dark),
+        artifact_charts.slice_curves(found.result, artifact.fit, feature=feature.title, dark=dark),
         key="slice chart",
         config={"displayModeBar": False},
-        alt=f"Mean curve. {artifacts.slice_sentence(mean, feature, table.query, table.method)}",
+        alt=f"Mean curve over a slice, and this example's. {said}",
     )
 
 

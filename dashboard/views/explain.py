@@ -142,10 +142,12 @@ def _evidence(
     for note in table.scored.notes:
         st.caption(plain(note))
     finish = _rows(table, settings, facts.empty(), opponents=side == sides[1])
-    with st.container(horizontal=True):
+    about, exactly = st.columns([1, 1.2], vertical_alignment="center")
+    with about:
         _about(table, settings)
-        influence_plot.matching_check(table, settings)
+    with exactly:
         _refine(table, cache.exact_key(table, settings))
+    influence_plot.matching_check(table, settings)
     return finish
 
 

@@ -8,7 +8,7 @@ from attribution.artifacts import Feature
 from attribution.errors import UserError
 from attribution.registry import get_method
 from attribution.results import ScoreTable
-from dashboard import artifacts, cache, state
+from dashboard import artifacts, cache
 from dashboard.artifacts import Artifact
 from dashboard.markdown import plain
 
@@ -63,10 +63,10 @@ def matching_check(table: ScoreTable, settings: cache.Settings) -> None:
     """Whether a method only finds shared words: the plot against the usual feature, drawn once it is opened."""
     feature = next(iter(cache.features().values()))
     method = get_method(table.method)
-    box = st.popover(
+    box = st.expander(
         "Only matching words?",
-        type="tertiary",
         icon=":material/match_word:",
+        type="compact",
         key=f"matching-{method.clicked}",
         on_change="rerun",
     )
@@ -76,8 +76,5 @@ def matching_check(table: ScoreTable, settings: cache.Settings) -> None:
         found = finding(table, settings, feature, "")
         if found is not None:
             chart(found, table, settings, feature, "", key=f"matching-chart-{method.clicked}")
-        if not method.clicked and st.button(
-            "Other features and slices", type="tertiary", icon=":material/scatter_plot:"
-        ):
-            state.choose(feature=feature.name)
-            st.switch_page("views/artifacts.py")
+        if not method.clicked:
+            st.page_link("views/artifacts.py", label="Other features and slices", icon=":material/scatter_plot:")
