@@ -57,10 +57,10 @@ def influence_scatter(points: Points, fit: Fit, *, names: tuple[str, ...], featu
                     "symbol": SYMBOLS[number % len(SYMBOLS)],
                     "color": COLOURS[dark][number % len(COLOURS[dark])],
                     "size": 6 if len(x) > 3000 else 8,
-                    "opacity": float(np.clip(60 / len(x) ** 0.6, 0.15, 0.85)),
+                    "opacity": float(np.clip(80 / len(x) ** 0.6, 0.2, 0.85)),
                 },
                 selected={"marker": {"size": 16, "opacity": 1, "color": INK[dark]}},
-                unselected={"marker": {"opacity": float(np.clip(45 / len(x) ** 0.6, 0.12, 0.6))}},
+                unselected={"marker": {"opacity": float(np.clip(60 / len(x) ** 0.6, 0.15, 0.6))}},
                 hovertemplate=f"{label}<br>{at}score: %{{y:+.2f}} sd<br>train id %{{customdata}}<extra></extra>",
             )
         )
