@@ -36,12 +36,7 @@ def explain(
     proponents, opponents = ([], []) if isinstance(result, TokenScores) else _rows(result, top)
     scored = None if isinstance(result, TokenScores) else result.scored
     return {
-        "workspace": {
-            "name": workspace.name,
-            "digest": workspace.digest,
-            "n_train": len(workspace.train),
-            "n_test": len(workspace.test),
-        },
+        "workspace": workspace.describe(),
         "method": name,
         "parameters": dict(result.parameters),
         "scorer": scored.scorer if scored else "none",

@@ -11,19 +11,21 @@ feature than those of no influence.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from attribution.errors import UserError, unknown
 
-Response = Literal["influence", "feature"]
 RESPONSES = ("influence", "feature")
 LEAST = 10
 GROUPS = 4096
 POINTS = 50
 # A resample without enough different values says nothing of the coefficient; its least eigenvalue is a rounding error.
 SINGULAR = 1e-9
+
+
+class NothingToFit(UserError):
+    """Scores or a feature that determine no curve: constant, or too few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Fit:
     n: int
     dropped: int
     degree: int
-    response: Response
+    response: str
     x: np.ndarray
     y: np.ndarray
     y_low: np.ndarray
@@ -62,7 +64,7 @@ class SliceFit:
     n: int
     left_out: int
     degree: int
-    response: Response
+    response: str
     coefficients: np.ndarray
     x: np.ndarray
     y: np.ndarray
@@ -90,13 +92,13 @@ def artifact_fit(
     draws: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
-    response: Response = "influence",
+    response: str = "influence",
 ) -> Fit:
     """The regression of scores (train,), standardised here, and a feature's values (train,), for one test example.
 
     Rows whose feature is NaN are dropped and counted. Over 4,096 rows are resampled as that many random groups, which
-    changes the interval's width by about a hundredth and keeps the cost that of 4,096. Raises UserError for fewer
-    than 10 rows, and where the feature, or the scores, are constant: there is no curve then.
+    changes the interval's width by about a hundredth and keeps the cost that of 4,096. Raises NothingToFit, a
+    UserError, for fewer than 10 rows, and where the feature, or the scores, are constant: there is no curve then.
     """
     points = _points(scores, values, response)
     degree = points.degree
@@ -131,7 +133,7 @@ def slice_fit(
     draws: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
-    response: Response = "influence",
+    response: str = "influence",
 ) -> SliceFit:
     """The mean of `artifact_fit`'s coefficients and curves over test examples, one row of scores and values each.
 
@@ -143,12 +145,12 @@ def slice_fit(
     for scores, values in zip(score_rows, value_rows, strict=True):
         try:
             kept.append(_points(scores, values, response))
-        except UserError as error:
+        except NothingToFit as error:
             refused = error
     if refused is not None and not kept:
         raise refused
     if len(kept) < 2:
-        raise UserError(f"An average needs at least 2 test examples whose feature varies, not {len(kept)}.")
+        raise NothingToFit(f"An average needs at least 2 test examples whose feature varies, not {len(kept)}.")
     degree = min(points.degree for points in kept)
     fits = [np.polynomial.Polynomial.fit(points.right, points.left, degree) for points in kept]
     least, greatest = (np.median([end(points.right) for points in kept]) for end in (np.min, np.max))
@@ -176,7 +178,16 @@ def slice_fit(
     )
 
 
-def _points(scores: np.ndarray, values: np.ndarray, response: Response) -> _Points:
+def check_varies(values: np.ndarray) -> None:
+    """UserError where a feature (train,) has too few values that are not NaN, or is constant."""
+    x = values[np.isfinite(values)]
+    if len(x) < LEAST:
+        raise NothingToFit(f"A fit needs {LEAST} training examples that have the feature; there are {len(x)}.")
+    if np.ptp(x) <= 1e-12 * max(1.0, np.abs(x).max()):
+        raise NothingToFit(f"The feature is {x[0]:.4g} for all {len(x):,} training examples: there is nothing to fit.")
+
+
+def _points(scores: np.ndarray, values: np.ndarray, response: str) -> _Points:
     """Standardised scores and the feature, in the places of the regression; UserError where there is nothing to fit."""
     if response not in RESPONSES:
         raise unknown("response", response, RESPONSES)
@@ -185,20 +196,15 @@ def _points(scores: np.ndarray, values: np.ndarray, response: Response) -> _Poin
         raise UserError(
             f"Scores and feature must be one number a training example, not {scores.shape}, {values.shape}."
         )
+    check_varies(values)
     there = np.isfinite(values)
-    if there.sum() < LEAST:
-        raise UserError(
-            f"Too few points: a fit needs {LEAST} training examples that have the feature, not {there.sum()}."
-        )
     x = values[there]
-    if np.ptp(x) <= 1e-12 * max(1.0, np.abs(x).max()):
-        raise UserError(f"The feature is {x[0]:.4g} for all {len(x):,} training examples: there is nothing to fit.")
     if np.ptp(scores) == 0 or not np.isfinite(scores).all():
-        raise UserError("The scores are all equal or not all finite: there is nothing to fit.")
+        raise NothingToFit("The scores are all equal or not all finite: there is nothing to fit.")
     z = ((scores - scores.mean()) / scores.std())[there]
     right, left = (x, z) if response == "influence" else (z, x)
     if np.ptp(right) == 0:
-        raise UserError("The training examples that have the feature all score alike: there is nothing to fit.")
+        raise NothingToFit("The training examples that have the feature all score alike: there is nothing to fit.")
     return _Points(right=right, left=left, dropped=int((~there).sum()))
 
 
@@ -218,5 +224,5 @@ def _resampled(design: np.ndarray, left: np.ndarray, draws: int, rng: np.random.
     eigenvalues = np.linalg.eigvalsh(normal)
     sound = eigenvalues[:, 0] > SINGULAR * eigenvalues[:, -1]
     if not sound.any():
-        raise UserError("The feature varies in too few training examples for an interval: there is nothing to fit.")
+        raise NothingToFit("The feature varies in too few training examples for an interval: there is nothing to fit.")
     return np.linalg.solve(normal[sound], sums[sound, width * width :, None] / n)[:, :, 0]
