@@ -263,6 +263,37 @@ def explain(
 
 
 @app.command()
+def evaluate(
+    workspace: WorkspaceArgument,
+    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Such as artifact_fit or lexical_overlap.")],
+    methods: Annotated[str, typer.Option(metavar="A,B,…", help="Instead of the experiment's own.")] = "",
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    output: Annotated[Path | None, typer.Option(help="A file instead of stdout.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Run an experiment of the papers on a workspace."""
+    from attribution.experiments.registry import get_experiment, run_experiment
+    from attribution.experiments.report import as_json, as_table
+    from attribution.workspace import open_workspace
+
+    writers = {"table": as_table, "json": as_json}
+    if form not in writers:
+        raise unknown("format", form, writers)
+    get_experiment(experiment)
+    report = run_experiment(
+        open_workspace(workspace, device=device),
+        experiment,
+        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        parameters=_settings(settings or []),
+        seed=seed,
+        progress=Reporter(),
+    )
+    _write(writers[form](report.describe()), output)
+
+
+@app.command()
 def methods(form: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
     """List the methods."""
     import json

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from attribution.index import Progress, silent
 from attribution.query import Query
-from attribution.registry import get_method, run_method
+from attribution.registry import Method, get_method, run_method
 from attribution.results import ScoreTable, TokenScores, WordScore
 
 OBEYED = ("Cc", "Zl", "Zp")
@@ -36,12 +36,7 @@ def explain(
     proponents, opponents = ([], []) if isinstance(result, TokenScores) else _rows(result, top)
     scored = None if isinstance(result, TokenScores) else result.scored
     return {
-        "workspace": {
-            "name": workspace.name,
-            "digest": workspace.digest,
-            "n_train": len(workspace.train),
-            "n_test": len(workspace.test),
-        },
+        "workspace": workspace.describe(),
         "method": name,
         "parameters": dict(result.parameters),
         "scorer": scored.scorer if scored else "none",
@@ -74,23 +69,41 @@ def explain(
 
 def sign_sentence(query: Query, name: str) -> str:
     """The one sentence that says what a positive score of this method means, for this query."""
-    method = get_method(name)
-    label = query.label_name
+    method, label = get_method(name), f"'{query.label_name}'"
+    if query.against is not None and method.preset is not None and not method.clicked:
+        other = query.workspace.labels[query.against]
+        return f"Positive: training on this example moved the model from '{other}' towards {label}."
+    return sign_rule(method, label, _clicked(query))
+
+
+def sign_rule(method: Method, label: str = "the explained label", clicked: str = "the clicked token") -> str:
+    """What a positive score of a method means, of a label and a clicked token, or of whichever they are."""
     if method.explains == "tokens":
         if not method.signed:
-            return f"Larger: the probability of '{label}' reacts more to this token; no direction."
-        return f"Positive: this token supports '{label}'; negative: it opposes '{label}'."
-    if method.clicked:
-        words = {t.word for t in query.example.tokens if t.index in query.tokens}
-        clicked = " ".join(query.example.words[word].text for word in sorted(words)) or "the token"
-        return f"Positive: training on this example raised the saliency of '{clicked}' for '{label}'."
+            return f"Larger: the probability of {label} reacts more to this token; no direction."
+        return f"Positive: this token supports {label}; negative: it opposes {label}."
     if not method.signed:
-        return "Higher: more alike; not a statement about training." if name != "random" else "Random: a control."
-    if query.against is not None and method.preset is not None:
-        other = query.workspace.labels[query.against]
-        return f"Positive: training on this example moved the model from '{other}' towards '{label}'."
-    quantity = "logit" if method.family == "representer" else "probability"
-    return f"Positive: training on this example raised the {quantity} of '{label}'."
+        return (
+            "Higher: more alike; not a statement about training." if method.name != "random" else "Random: a control."
+        )
+    return f"Positive: training on this example raised {_quantity(method, label, clicked)}."
+
+
+def raised_quantity(query: Query, name: str, label: str | None = None) -> str:
+    """What a positive score of a signed method of examples says was raised; `label` in words, or the query's."""
+    return _quantity(get_method(name), label or f"'{query.label_name}'", _clicked(query))
+
+
+def _quantity(method: Method, label: str, clicked: str) -> str:
+    if method.clicked:
+        return f"the saliency of {clicked} for {label}"
+    return f"the {'logit' if method.family == 'representer' else 'probability'} of {label}"
+
+
+def _clicked(query: Query) -> str:
+    words = {t.word for t in query.example.tokens if t.index in query.tokens}
+    clicked = " ".join(query.example.words[word].text for word in sorted(words))
+    return f"'{clicked or 'the token'}'"
 
 
 def _rows(table: ScoreTable, top: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -100,6 +100,11 @@ class Workspace:
         kept = {k: v for k, v in asdict(self.settings).items() if k not in ("name", "trainable")}
         return digest_json({**kept, "checkpoints": checkpoints_digest(self.directory)})
 
+    def describe(self) -> dict[str, Any]:
+        """What an answer says of the workspace it is from: name, digest and sizes."""
+        settings = self.settings
+        return {"name": self.name, "digest": self.digest, "n_train": settings.n_train, "n_test": settings.n_test}
+
     @cached_property
     def storage(self) -> Path:
         """Where computed things go: the workspace itself, or the user's cache where it cannot be written."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from attribution.errors import UserError
-from attribution.registry import list_methods
+from attribution.registry import FAMILIES, list_methods
 from dashboard import cache, state
 from dashboard.markdown import plain
 
@@ -17,6 +17,9 @@ def main() -> None:
         [
             st.Page("views/explain.py", title="Explain", icon=":material/search_insights:", default=True),
             st.Page("views/errors.py", title="Errors", icon=":material/grid_on:", url_path="errors"),
+            st.Page("views/artifacts.py", title="Artifacts", icon=":material/scatter_plot:", url_path="artifacts"),
+            st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
+            st.Page("views/methods.py", title="Methods", icon=":material/function:", url_path="methods"),
         ]
     )
     try:
@@ -34,9 +37,12 @@ def _frame() -> None:
     table = cache.test_table()
     state.sync(
         tests=table.index.tolist(),
+        trains=workspace.train.index,
         labels=workspace.labels,
         methods=[m.name for m in list_methods("examples") if not m.clicked],
         saliencies=[m.name for m in list_methods("tokens")],
+        features=list(cache.features()),
+        families=FAMILIES,
     )
     settings = workspace.settings
     wrong = int(table["wrong"].to_numpy().sum())

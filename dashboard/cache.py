@@ -1,11 +1,15 @@
 """The one place that keeps results between runs. What is kept is shared by all sessions, so it is never changed."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
+from attribution.artifacts import Feature, feature_values, list_features
 from attribution.errors import UserError
 from attribution.index import Part
 from attribution.query import Query, make_query, with_tokens
@@ -13,6 +17,9 @@ from attribution.registry import required_parts, run_method, standard_parts
 from attribution.results import ScoreTable, TokenScores, WordScore
 from attribution.scoring import FIDELITY
 from attribution.workspace import Workspace, open_workspace
+from dashboard import background
+from dashboard.artifact_charts import influence_scatter
+from dashboard.artifacts import Artifact, artifact_of
 from dashboard.state import Selection
 
 WORKSPACE_VARIABLE = "INFLUSCOPE_WORKSPACE"
@@ -97,6 +104,17 @@ def reranked(table: ScoreTable, settings: Settings) -> ScoreTable:
     return known_reranked(table, settings) or _kept(_exact_tops(), key_of(table, settings), table.reranked())
 
 
+def exact_key(table: ScoreTable, settings: Settings) -> tuple:
+    """The key under which the background work is found that scores every training example of an answer exactly."""
+    return ("exactly", *key_of(table, settings))
+
+
+def exact(table: ScoreTable, settings: Settings) -> ScoreTable | None:
+    """The answer with every score exact, if that was asked for and is done."""
+    found = background.find(exact_key(table, settings))
+    return None if found is None else found.result
+
+
 def _kept(store: dict[tuple, T], key: tuple, value: T) -> T:
     """The value, in a store that starts anew when it has grown large."""
     if len(store) >= 512:
@@ -149,3 +167,54 @@ def missing_parts(method: str, settings: Settings = ()) -> list[Part]:
 def are_standard(missing: list[Part]) -> bool:
     """Whether all of these are among what the first answers read, which is computed unasked."""
     return set(missing) <= set(standard_parts(workspace()))
+
+
+def kinds(missing: Sequence[Part]) -> str:
+    """What these parts hold, in words: "features and word gradients"."""
+    return " and ".join(dict.fromkeys(part.kind.replace("_", " ") for part in missing))
+
+
+@st.cache_resource(show_spinner=False)
+def features() -> dict[str, Feature]:
+    """The features of the training examples that this workspace has, by name; the usual one first."""
+    return {feature.name: feature for feature in list_features(workspace())}
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _feature_values(_query: Query, key: tuple | None, feature: str, pattern: str | None) -> np.ndarray:
+    return feature_values(workspace(), feature, query=_query, pattern=pattern)
+
+
+def values_of(asked: Query, feature: str, pattern: str) -> np.ndarray:
+    """A feature of every training example, (train,); one that compares with the test text is that query's own."""
+    needs = features()[feature].needs
+    key = _key(asked) if "query" in needs else None
+    return _feature_values(asked, key, feature, pattern if "pattern" in needs else None)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _artifact(_table: ScoreTable, _values: np.ndarray, key: tuple) -> Artifact:
+    return artifact_of(_table, _values)
+
+
+def artifact(table: ScoreTable, settings: Settings, feature: str, pattern: str) -> Artifact:
+    """The points of an answer against a feature and the curve through them; UserError where there is no curve."""
+    values = values_of(table.query, feature, pattern)
+    return _artifact(table, values, _artifact_key(table, settings, feature, pattern))
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _scatter(_found: Artifact, key: tuple, feature: str, dark: bool) -> go.Figure:
+    title = features()[feature].title
+    return influence_scatter(_found.points, _found.fit, names=workspace().labels, feature=title, dark=dark)
+
+
+def scatter(table: ScoreTable, settings: Settings, feature: str, pattern: str, *, dark: bool) -> go.Figure:
+    """The figure of `artifact`."""
+    found, key = artifact(table, settings, feature, pattern), _artifact_key(table, settings, feature, pattern)
+    return _scatter(found, key, feature, dark)
+
+
+def _artifact_key(table: ScoreTable, settings: Settings, feature: str, pattern: str) -> tuple:
+    used = pattern if "pattern" in features()[feature].needs else ""
+    return (*key_of(table, settings), table.scored.exact, feature, used)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from attribution.query import Query
 from attribution.registry import Method
 from attribution.results import ScoreTable, TokenScores, WordScore
 from attribution.tokens import Word
@@ -87,9 +88,8 @@ def word_of(scores: TokenScores, index: int, *, subwords: bool) -> tuple[int, ..
     return next((word.tokens for word in scores.query.example.words if word.tokens[0] == index), (index,))
 
 
-def probabilities(scores: TokenScores) -> list[LabelProbability]:
+def probabilities(query: Query) -> list[LabelProbability]:
     """The labels with their probability; the true one is marked where it is known."""
-    query = scores.query
     return [
         LabelProbability(
             label=label,

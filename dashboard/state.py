@@ -4,7 +4,7 @@ The selection lives in the URL, so that a link restores it; the session keeps it
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +12,23 @@ import streamlit as st
 
 from dashboard.markdown import plain
 
+LONGEST_PATTERN = 500
+MOST_METHODS = 4
 _TOKENS = re.compile(r"\d{1,6}(-\d{1,6})*")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _SESSION = "influscope selection"
 _NOTICES = "influscope notices"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What the person is looking at. `own_text` is a text of their own (text, second text) in place of `test`."""
+    """What the person is looking at. `own_text` is a text of their own (text, second text) in place of `test`.
+
+    `methods` are those compared, none for the ones that are ready; `axes` the two of them whose scores are drawn
+    against each other; `row` the training example that is marked in every list, `lowest` the end that the lists show.
+    `family` and `find` narrow the catalogue of methods. `feature` of the training examples, none for the workspace's
+    first; `pattern` is what the feature of that name seeks.
+    """
 
     test: int | None = None
     token: tuple[int, ...] = ()
@@ -27,6 +36,14 @@ class Selection:
     method: str = "relatif"
     saliency: str = "gradient_x_input"
     own_text: tuple[str, str | None] | None = None
+    methods: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    row: int | None = None
+    lowest: bool = False
+    family: str = ""
+    find: str = ""
+    feature: str = ""
+    pattern: str = ""
 
 
 def current() -> Selection:
@@ -43,16 +60,36 @@ def choose(**changes: Any) -> None:
     _store(replace(current(), **changes))
 
 
-def sync(*, tests: Sequence[int], labels: Sequence[str], methods: Sequence[str], saliencies: Sequence[str]) -> None:
+def sync(
+    *,
+    tests: Sequence[int],
+    trains: Collection[int],
+    labels: Sequence[str],
+    methods: Sequence[str],
+    saliencies: Sequence[str],
+    families: Sequence[str],
+    features: Sequence[str],
+) -> None:
     """Read the URL into the session, once a page run; what it names but the workspace lacks is ignored and noted."""
-    choices = {"label": ("predicted", "true", *labels), "method": methods, "saliency": saliencies}
-    changes: dict[str, Any] = {}
+    choices = {
+        "label": ("predicted", "true", *labels),
+        "method": methods,
+        "saliency": saliencies,
+        "family": families,
+        "feature": features,
+    }
+    changes = _comparison(methods, trains)
     for name, allowed in choices.items():
         value = st.query_params.get(name)
         if value in allowed:
             changes[name] = value
         elif value is not None:
             notice(f"The link asks for {name} '{value}', which is none of {', '.join(allowed)}; it is ignored.")
+    pattern = st.query_params.get("pattern")
+    if pattern is not None and len(pattern) <= LONGEST_PATTERN:
+        changes["pattern"] = pattern
+    elif pattern is not None:
+        notice(f"The link's pattern has {len(pattern):,} characters, {LONGEST_PATTERN} at most; it is ignored.")
     before = current()
     test, token = st.query_params.get("test"), st.query_params.get("token")
     if test is not None and test in map(str, tests):
@@ -75,6 +112,33 @@ def sync(*, tests: Sequence[int], labels: Sequence[str], methods: Sequence[str],
     _store(selection)
 
 
+def _comparison(methods: Sequence[str], trains: Collection[int]) -> dict[str, Any]:
+    """What the URL says of the compared methods, their marked row, and the search among all methods."""
+    changes: dict[str, Any] = {}
+    for name, most in (("methods", MOST_METHODS), ("axes", 2)):
+        asked = list(dict.fromkeys(filter(None, st.query_params.get(name, "").split(","))))
+        for wrong in [each for each in asked if each not in methods]:
+            notice(f"The link asks for {name} '{wrong}', which is none of {', '.join(methods)}; it is ignored.")
+        known = tuple(each for each in asked if each in methods)
+        if len(known) > most:
+            notice(f"The link asks for {len(known)} {name}; the first {most} are shown.")
+        if known:
+            changes[name] = known[:most]
+    row = st.query_params.get("row")
+    if row is not None and _NUMBER.fullmatch(row) and int(row) in trains:
+        changes["row"] = int(row)
+    elif row is not None:
+        notice(f"The link asks for training example '{row}', which this workspace does not have; it is ignored.")
+    side = st.query_params.get("side")
+    if side == "lowest":
+        changes["lowest"] = True
+    elif side is not None:
+        notice(f"The link asks for side '{side}', which is not lowest; it is ignored.")
+    if "find" in st.query_params:
+        changes["find"] = st.query_params["find"]
+    return changes
+
+
 def _store(selection: Selection) -> None:
     st.session_state[_SESSION] = selection
     wanted = {
@@ -83,6 +147,14 @@ def _store(selection: Selection) -> None:
         "label": selection.label,
         "method": selection.method,
         "saliency": "" if selection.saliency == "gradient_x_input" else selection.saliency,
+        "feature": selection.feature,
+        "pattern": selection.pattern,
+        "methods": ",".join(selection.methods),
+        "axes": ",".join(selection.axes),
+        "row": "" if selection.row is None else str(selection.row),
+        "side": "lowest" if selection.lowest else "",
+        "family": selection.family,
+        "find": selection.find,
     }
     wanted = {name: value for name, value in wanted.items() if value}
     if wanted != st.query_params.to_dict():

@@ -1,13 +1,21 @@
 """Workspaces that many tests read, made once a run in a temporary folder."""
 
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import streamlit as st
 import torch
+from streamlit.testing.v1 import AppTest
 
+from attribution.index import build, parts
+from attribution.registry import standard_parts
 from attribution.training import Recipe, train
 from attribution.workspace import Workspace
+from dashboard import cache, jobs
+from tests.apps import APP, OpenApp
 from tests.oracles import Convex, reopened
 from tests.tiny import tiny_workspace
 
@@ -47,3 +55,38 @@ def fresh(workspace: Workspace, tmp_path: Path) -> Workspace:
     """A copy of `workspace` without an index, that a test may change."""
     shutil.copytree(workspace.directory, tmp_path / "fresh", ignore=shutil.ignore_patterns("index", "results"))
     return reopened(workspace, tmp_path / "fresh")
+
+
+@pytest.fixture
+def no_memory() -> Iterator[None]:
+    """Nothing kept from another workspace, and no job left behind."""
+    st.cache_resource.clear()
+    yield
+    for found in jobs._jobs().values():
+        found.stop()
+        found.process.wait()
+        found.log.close()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def open_app(no_memory: None, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
+    """Run the dashboard's first page on a workspace folder, with these query parameters."""
+
+    def run(folder: Path, **query: str) -> AppTest:
+        monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(folder))
+        # A page run this way stays behind as the program itself, which every process spawned later would run again.
+        monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+        app = AppTest.from_file(APP, default_timeout=30)
+        app.query_params.update(query)
+        return app.run()
+
+    return run
+
+
+@pytest.fixture
+def indexed(request: pytest.FixtureRequest) -> Workspace:
+    """The workspace that the test names (single texts unless it does), with its index."""
+    opened: Workspace = request.getfixturevalue(getattr(request, "param", "workspace"))
+    build(opened, [*parts(opened, "features", "all"), *parts(opened, "word_gradients", "all"), *standard_parts(opened)])
+    return opened

@@ -5,9 +5,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,11 +14,8 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import ElementList
 
 from attribution import attribute, head
 from attribution.cli import Reporter
@@ -31,55 +27,14 @@ from attribution.workspace import Workspace
 from dashboard import cache, charts, jobs, present, tables
 from dashboard.jobs import Job
 from dashboard.markdown import plain
+from tests.apps import OpenApp, said
 from tests.tiny import BAD, GOOD, sentences, workspace_of
 
-APP = Path(__file__).parents[1] / "dashboard" / "app.py"
 ERRORS = "views/errors.py"
 RED = "the cast was unwarmly warm , Not zébra-like :  a very  clever\tfilm."
-OpenApp = Callable[..., AppTest]
-
-
-@pytest.fixture
-def no_memory() -> Iterator[None]:
-    """Nothing kept from another workspace, and no job left behind."""
-    st.cache_resource.clear()
-    yield
-    for found in jobs._jobs().values():
-        found.stop()
-        found.process.wait()
-        found.log.close()
-    st.cache_resource.clear()
-
-
-@pytest.fixture
-def open_app(no_memory: None, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
-    """Run the dashboard's first page on a workspace folder, with these query parameters."""
-
-    def run(folder: Path, **query: str) -> AppTest:
-        monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(folder))
-        # A page run this way stays behind as the program itself, which every process spawned later would run again.
-        monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-        app = AppTest.from_file(APP, default_timeout=30)
-        app.query_params.update(query)
-        return app.run()
-
-    return run
-
-
-@pytest.fixture
-def indexed(request: pytest.FixtureRequest) -> Workspace:
-    """The workspace that the test names (single texts unless it does), with its index."""
-    opened: Workspace = request.getfixturevalue(getattr(request, "param", "workspace"))
-    build(opened, [*parts(opened, "features", "all"), *parts(opened, "word_gradients", "all"), *standard_parts(opened)])
-    return opened
 
 
 both_tasks = pytest.mark.parametrize("indexed", ["workspace", "pairs"], indirect=True)
-
-
-def said(elements: ElementList[Any] | list[Any]) -> str:
-    """What markdown elements say, without escapes and invisible breaks."""
-    return "\n".join(re.sub(r"\\(?=[^a-zA-Z0-9\s])|\u2060", "", element.value) for element in elements)
 
 
 def saliency_of(workspace: Workspace, text: str, pair: str | None = None) -> TokenScores:

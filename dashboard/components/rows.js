@@ -111,7 +111,7 @@ function createItem(trainId) {
 
 function fill({ head, details }, row, colours) {
   head.replaceChildren(
-    element("span", "rank", String(row.rank)),
+    element("span", "rank", row.rank.toLocaleString("en")),
     createBar(row.share),
     createTexts(row, colours),
     createVerdict(row),
@@ -125,7 +125,8 @@ function fill({ head, details }, row, colours) {
 function describe(row) {
   const pair = row.text_pair === null ? "" : ` / ${row.text_pair}`;
   const other = row.other_label ? ", another label" : "";
-  return `${row.rank}: ${row.text}${pair}. ${row.label}${other}, ${row.score_text}`;
+  const note = row.note ? `; ${row.note}` : "";
+  return `${row.rank}: ${row.text}${pair}. ${row.label}${other}, ${row.score_text}${note}`;
 }
 
 function createBar(share) {
@@ -146,6 +147,7 @@ function createTexts(row, colours) {
     texts.append(paragraph);
   });
   if (row.duplicates > 0) texts.append(element("div", "duplicates", `+${row.duplicates} identical`));
+  if (row.note) texts.append(element("div", "note", row.note));
   return texts;
 }
 

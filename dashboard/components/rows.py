@@ -1,7 +1,7 @@
 """A list of training examples with their score, label and shaded words; clicking one opens it in place."""
 
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from dashboard.components.mounting import define_component, mount_selectable
 
@@ -22,7 +22,8 @@ class TrainingRow(TypedDict):
 
     `share` in [-1, 1] is the bar's length and sign: the score over the largest |score| shown. `other_label` marks a
     label that differs from the explained one. Words are filled by score / `word_scale`. `duplicates` further rows with
-    the same text are folded into this one. `details` are further [name, value] lines of the opened row.
+    the same text are folded into this one. `details` are further [name, value] lines of the opened row, `note` a line
+    below the text of every row, such as its ranks elsewhere.
     """
 
     train_id: int
@@ -38,6 +39,7 @@ class TrainingRow(TypedDict):
     word_scale: float
     duplicates: int
     details: Sequence[Sequence[str]]
+    note: NotRequired[str]
 
 
 def training_rows(

@@ -5,19 +5,17 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from attribution.errors import UserError
 from attribution.explain import sign_sentence
-from attribution.index import Part
 from attribution.quantity import DIFFERENTIABLE
+from attribution.refinement import refine
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable, TokenScores, WordScore
-from dashboard import cache, jobs, present, refinements, state
+from dashboard import background, cache, present, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
-from dashboard.views import picker
+from dashboard.views import building, influence_plot, picker
 
 ROWS = 8
-STANDARD = "standard"
 
 
 def page() -> None:
@@ -59,7 +57,8 @@ def _heatmap(scores: TokenScores) -> None:
         label_visibility="collapsed",
     )
     subwords = view.toggle("Subwords", key="subwords", persist_state="session", help="The model's own tokens.")
-    _label_choice(scores, label)
+    with label:
+        picker.label_choice(query)
     tokens, scale, caption = present.heatmap(scores, subwords=subwords)
     chosen = next((t["index"] for t in tokens if t["index"] in selection.token), None)
     token_heatmap(
@@ -79,43 +78,8 @@ def _heatmap(scores: TokenScores) -> None:
             st.caption(f"The model reads this text only to character {cut:,} of {len(query.example.texts[segment]):,}.")
     bars, sign = st.columns([1.1, 1.6], vertical_alignment="center")
     with bars:
-        probability_bars(present.probabilities(scores), key="probabilities")
+        probability_bars(present.probabilities(query), key="probabilities")
     sign.caption(f"{plain(sign_sentence(query, scores.method))} Click a word to ask why the model looks at it.")
-
-
-def _label_choice(scores: TokenScores, place: DeltaGenerator) -> None:
-    query, selection = scores.query, state.current()
-    predicted = query.workspace.labels[query.predicted]
-    names = {"predicted": f"predicted: {predicted}"}
-    if query.true_label is not None and query.true_label != predicted:
-        names["true"] = f"true: {query.true_label}"
-    named = {predicted, query.true_label if "true" in names else predicted}
-    names |= {label: label for label in query.workspace.labels if label not in named}
-    if selection.label not in names:
-        names[selection.label] = query.label_name
-    options = list(names)
-    arguments = {
-        "options": options,
-        "key": f"label of {query.example.text[:40]} {selection.label}",
-        "label_visibility": "collapsed",
-    }
-    with place:
-        if len(options) <= 4:
-            st.segmented_control(
-                "Explained label",
-                default=selection.label,
-                format_func=lambda name: plain(names[name]),
-                on_change=state.on_change(arguments["key"], "label"),
-                **arguments,
-            )
-        else:
-            st.selectbox(
-                "Explained label",
-                index=options.index(selection.label),
-                format_func=names.__getitem__,
-                on_change=state.on_change(arguments["key"], "label"),
-                **arguments,
-            )
 
 
 def _why_token(scores: TokenScores) -> Callable[[], None]:
@@ -147,16 +111,7 @@ def _why_label(scores: TokenScores) -> Callable[[], None]:
     selection = state.current()
     title, choice = st.columns([1.2, 1.4], vertical_alignment="center")
     title.markdown(f"##### Why “{plain(scores.query.label_name)}”?")
-    names = [m.name for m in list_methods("examples") if not m.clicked]
-    choice.selectbox(
-        "Method",
-        names,
-        index=names.index(selection.method),
-        format_func=lambda name: get_method(name).title,
-        key="method",
-        on_change=state.on_change("method", "method"),
-        label_visibility="collapsed",
-    )
+    picker.method_choice(choice)
     sides = ("Proponents", "Opponents") if get_method(selection.method).signed else ("Highest", "Lowest")
     return _evidence(selection.method, (), token=(), sides=sides)
 
@@ -170,21 +125,10 @@ def _evidence(
 ) -> Callable[[], None]:
     """The top training examples of a method, or what has to be computed first; returns what shades their words."""
     method = get_method(name)
-    if missing := cache.missing_parts(name, settings):
-        _build(missing, name, settings)
-        settings = (*settings, ("scope", "head"))
-        if "scope" not in method.parameters or cache.missing_parts(name, settings):
-            return _nothing
-        st.caption("Meanwhile this is the answer of the classification head alone.")
-    try:
-        table: ScoreTable = cache.result(cache.query_of(state.current(), token=token), name, settings)
-    except UserError as error:
-        st.error(plain(str(error)))
+    found = building.answer(name, settings, token=token)
+    if found is None:
         return _nothing
-    key = cache.key_of(table, settings)
-    refined = refinements.refinement(key)
-    if refined is not None and refined.table is not None:
-        table = refined.table
+    table, settings = found
     st.caption(plain(sign_sentence(table.query, name)))
     pick, facts = st.columns([1.1, 1.2], vertical_alignment="center")
     side = pick.segmented_control(
@@ -202,7 +146,8 @@ def _evidence(
     with about:
         _about(table, settings)
     with exactly:
-        _refine(table, key)
+        _refine(table, cache.exact_key(table, settings))
+    influence_plot.matching_check(table, settings)
     return finish
 
 
@@ -240,13 +185,13 @@ def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *,
 
 def _refine(table: ScoreTable, key: Hashable) -> None:
     """Offer, and follow, the exact scores of all training examples where only the top is exact."""
-    found = refinements.refinement(key)
+    found = background.find(key)
     if found is not None and found.failure:
         st.error(plain(found.failure))
     if table.scored.exact:
         return
     if found is not None and found.running:
-        _follow(lambda: refinements.refinement(key), f"{table.method}-exactly")
+        building.follow(lambda: background.find(key), f"{table.method}-exactly")
         return
     if st.button(
         f"Score all {len(table.scores):,} exactly",
@@ -255,7 +200,7 @@ def _refine(table: ScoreTable, key: Hashable) -> None:
         key=f"exactly-{table.method}-{table.query.tokens}",
         help="The exact sweep over the whole training set, at full rank, in the background. The result is kept.",
     ):
-        refinements.start(key, table)
+        background.start(key, lambda progress: refine(table, progress))
         st.rerun()
 
 
@@ -274,56 +219,6 @@ def _about(table: ScoreTable, settings: cache.Settings) -> None:
             mime="text/csv",
             key=f"csv-{method.name}",
         )
-
-
-def _build(missing: Sequence[Part], name: str, settings: cache.Settings) -> None:
-    """Start what is missing: what the first answers read at once, the rest when asked for."""
-    workspace, standard = cache.workspace(), cache.are_standard(list(missing))
-    key = STANDARD if standard else name
-    options = [] if standard else ["--method", name, *(f"--set={setting}={value}" for setting, value in settings)]
-    found = jobs.job(key)
-    if found is not None and (failure := found.failed):
-        st.error(plain(failure))
-    if standard and (found is None or found.succeeded):
-        found = jobs.start(workspace, key, *options)
-    if found is None or not found.running:
-        st.caption(
-            "The training set has to be read once."
-            if standard
-            else f"This method reads what is not computed yet: {_listed(missing)} of {len(workspace.train):,} training "
-            "examples. It is done once, in the background, in some minutes; everything else works meanwhile."
-        )
-        if st.button("Compute it", key=f"build-{name}", type="primary"):
-            jobs.start(workspace, key, *options)
-            st.rerun()
-        return
-
-    def moved_on() -> bool:
-        return any(part.is_built(workspace) for part in missing)
-
-    _follow(lambda: jobs.job(key), name, moved_on)
-
-
-def _listed(missing: Sequence[Part]) -> str:
-    kinds = dict.fromkeys(part.kind.replace("_", " ") for part in missing)
-    return " and ".join(kinds)
-
-
-@st.fragment(run_every=1.0)
-def _follow(
-    find: Callable[[], jobs.Job | refinements.Refinement | None],
-    name: str,
-    moved_on: Callable[[], bool] = lambda: False,
-) -> None:
-    """A bar and a Stop button beside it, until the work has ended or moved on to what changes the page."""
-    found = find()
-    if found is None or not found.running or moved_on():
-        st.rerun()
-    share, what = found.progress()
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(1.0, share), text=what)
-    if button.button("Stop", key=f"stop-{name}"):
-        found.stop()
 
 
 page()

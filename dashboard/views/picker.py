@@ -5,7 +5,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from attribution.errors import UserError
-from attribution.query import make_query
+from attribution.query import Query, make_query
+from attribution.registry import get_method, list_methods
 from dashboard import cache, state, tables
 from dashboard.markdown import plain
 from dashboard.state import Selection
@@ -115,3 +116,52 @@ def _edit(selection: Selection) -> None:
     if selection.own_text is not None and back.button("Back to the test set", width="stretch"):
         state.choose(test=int(cache.test_table().index[0]))
         st.rerun()
+
+
+def label_choice(query: Query) -> None:
+    """The label that is explained: the predicted one, the true one, or any other."""
+    selection = state.current()
+    predicted = query.workspace.labels[query.predicted]
+    names = {"predicted": f"predicted: {predicted}"}
+    if query.true_label is not None and query.true_label != predicted:
+        names["true"] = f"true: {query.true_label}"
+    named = {predicted, query.true_label if "true" in names else predicted}
+    names |= {label: label for label in query.workspace.labels if label not in named}
+    if selection.label not in names:
+        names[selection.label] = query.label_name
+    options = list(names)
+    arguments = {
+        "options": options,
+        "key": f"label of {query.example.text[:40]} {selection.label}",
+        "label_visibility": "collapsed",
+    }
+    if len(options) <= 4:
+        st.segmented_control(
+            "Explained label",
+            default=selection.label,
+            format_func=lambda name: plain(names[name]),
+            on_change=state.on_change(arguments["key"], "label"),
+            **arguments,
+        )
+    else:
+        st.selectbox(
+            "Explained label",
+            index=options.index(selection.label),
+            format_func=names.__getitem__,
+            on_change=state.on_change(arguments["key"], "label"),
+            **arguments,
+        )
+
+
+def method_choice(place: DeltaGenerator, *, labelled: bool = False) -> None:
+    """The method that scores the training examples for the prediction; `labelled` where no title says so."""
+    names = [m.name for m in list_methods("examples") if not m.clicked]
+    place.selectbox(
+        "Method",
+        names,
+        index=names.index(state.current().method),
+        format_func=lambda name: get_method(name).title,
+        key="method",
+        on_change=state.on_change("method", "method"),
+        label_visibility="visible" if labelled else "collapsed",
+    )

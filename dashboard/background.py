@@ -1,14 +1,16 @@
-"""Exact answers in the making: a thread each, which never calls Streamlit; pages look at it and draw."""
+"""Answers in the making: a thread each, which never calls Streamlit; pages look at it and draw."""
 
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import streamlit as st
 
-from attribution.refinement import refine
-from attribution.results import ScoreTable
+from attribution.index import Progress
+
+T = TypeVar("T")
 
 
 class Stopped(Exception):
@@ -16,14 +18,14 @@ class Stopped(Exception):
 
 
 @dataclass(kw_only=True)
-class Refinement:
-    """One running or ended exact answer: its progress, and the table once it is there."""
+class Work(Generic[T]):
+    """One running or ended piece of work: its progress, and the result once it is there."""
 
     began: float = field(default_factory=time.monotonic)
     done: int = 0
     total: int = 1
     what: str = "Starting"
-    table: ScoreTable | None = None
+    result: T | None = None
     failure: str | None = None
     running: bool = True
     _stopping: bool = False
@@ -45,10 +47,10 @@ class Refinement:
         """Ask the work to end; what it has found so far is lost."""
         self._stopping = True
 
-    def run(self, quick: ScoreTable) -> None:
-        """Score every training example exactly."""
+    def run(self, make: Callable[[Progress], T]) -> None:
+        """Do the work, which reports its progress."""
         try:
-            self.table = refine(quick, self._note)
+            self.result = make(self._note)
         except Stopped:
             self.failure = None
         except Exception as error:  # shown on the page: a thread has nobody else to tell
@@ -58,20 +60,21 @@ class Refinement:
 
 
 @st.cache_resource(show_spinner=False)
-def _refinements() -> dict[Hashable, Refinement]:
+def _works() -> dict[Hashable, Work[Any]]:
     return {}
 
 
-def refinement(key: Hashable) -> Refinement | None:
-    """The latest refinement of a question, if there was one."""
-    return _refinements().get(key)
+def find(key: Hashable) -> Work[Any] | None:
+    """The latest work of that key, if there was one."""
+    return _works().get(key)
 
 
-def start(key: Hashable, quick: ScoreTable) -> Refinement:
-    """Begin to score exactly in a thread, unless that runs already."""
-    found = refinement(key)
+def start(key: Hashable, make: Callable[[Progress], T]) -> Work[T]:
+    """Begin the work in a thread, unless that of the key runs already."""
+    found = find(key)
     if found is not None and found.running:
         return found
-    made = _refinements()[key] = Refinement()
-    threading.Thread(target=made.run, args=(quick,), daemon=True).start()
+    made: Work[T] = Work()
+    _works()[key] = made
+    threading.Thread(target=made.run, args=(make,), daemon=True).start()
     return made
