@@ -267,6 +267,22 @@ def test_options_reach_the_method(influscope: Command, workspace: Workspace) -> 
     assert text["text"] == "a very warm film" and text["true_label"] is None
 
 
+def test_evaluate_answers_as_promised(influscope: Command, pairs: Workspace, tmp_path: Path) -> None:
+    """stdout is one JSON object with the promised keys, the choices given have arrived, and --output takes a file."""
+    asked = ["evaluate", pairs.directory, "artifact_fit", "--methods", "gd, nn_cos", "--set", "tests=2", "--seed", 5]
+    found = answer(influscope(*asked, "--format", "json"))
+    promised = {"experiment", "workspace", "parameters", "seed", "seconds", "summary", "table", "paper"}
+    assert promised <= set(found) and found["experiment"] == "artifact_fit" and found["seed"] == 5
+    assert found["parameters"]["tests"] == 2 and found["methods"] == ["gd", "nn_cos"]
+    for row in found["table"]:
+        assert row["low"] <= row["coefficient"] <= row["high"] and row["n"] == 2
+    path = tmp_path / "answer.json"
+    done = influscope(*asked, "--format", "json", "--output", path)
+    assert (done.status, done.out) == (0, "") and "test examples explained" in done.err
+    assert json.loads(path.read_text(encoding="utf8"))["table"] == found["table"]
+    assert "lexical_overlap" in influscope(*asked).out
+
+
 def test_output_goes_to_a_file(influscope: Command, workspace: Workspace, tmp_path: Path) -> None:
     """--output writes what stdout would show, and leaves stdout empty."""
     common = ["explain", workspace.directory, "--test", 0, "--top", 1, "--format", "json"]
@@ -353,6 +369,12 @@ OTHER_MISTAKES: dict[str, tuple[list[object], list[str]]] = {
     "index by nobody": (["index", "{w}", "--workers", 0], ["--workers", "0"]),
     "index of too many blocks": (["index", "{w}", "--scope", "last:9"], ["last:9", "last:3"]),
     "index of what is no linear layer": (["index", "{w}", "--scope", "*embeddings*"], ["not linear layers only"]),
+    "evaluate what is no experiment": (["evaluate", "{w}", "artifact_fat"], ["Did you mean 'artifact_fit'"]),
+    "evaluate pairs of single texts": (["evaluate", "{w}", "lexical_overlap"], ["needs pairs", "artifact_fit"]),
+    "evaluate nothing": (["evaluate", "{w}"], ["EXPERIMENT"]),
+    "evaluate as what": (["evaluate", "{w}", "artifact_fit", "--format", "csv"], ["'csv'", "table, json"]),
+    "evaluate with what": (["evaluate", "{w}", "artifact_fit", "--set", "tests=none"], ["tests", "'none'"]),
+    "evaluate by what": (["evaluate", "{w}", "artifact_fit", "--methods", "gd,trakk"], ["'trakk'", "trak"]),
     "methods as what": (["methods", "--format", "xml"], ["'xml'", "json"]),
     "new without a model": (["new", "{tmp}/x", "--train", "a.csv", "--test", "b.csv"], ["--model"]),
     "new from nothing": (
@@ -424,7 +446,7 @@ def test_version_and_help(influscope: Command) -> None:
     assert influscope("--version") == Done(status=0, out=f"influscope {__version__}\n", err="")
     shown = influscope("--help")
     assert shown.status == 0 and shown.err == "" and influscope() == shown
-    for command in ("dashboard", "new", "train", "index", "explain", "methods"):
+    for command in ("dashboard", "new", "train", "index", "explain", "evaluate", "methods"):
         assert command in shown.out
         assert influscope(command, "--help").status == 0
     options = ["--test", "--text", "--text-pair", "--method", "--token", "--label", "--top", "--set", "--format"]

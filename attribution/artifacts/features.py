@@ -76,6 +76,22 @@ def list_features(workspace: Workspace) -> list[Feature]:
     return [f for f in _FEATURES.values() if f.fits(workspace)] + [_column(name) for name in _numeric(workspace)]
 
 
+def get_feature(workspace: Workspace, name: str) -> Feature:
+    """The feature of that name; UserError where it is unknown or does not fit the workspace."""
+    if name.startswith(COLUMN):
+        return _column(_checked_column(workspace, name.removeprefix(COLUMN)))
+    names = [f.name for f in list_features(workspace)]
+    if name in _FEATURES and name not in names:
+        kinds = ("pairs of", "single") if "pair" in _FEATURES[name].needs else ("single", "pairs of")
+        raise UserError(
+            f"Feature {name} is of {kinds[0]} texts, and workspace '{workspace.name}' has {kinds[1]} texts. "
+            f"Known: {', '.join(names)}."
+        )
+    if name not in names:
+        raise unknown("feature", name, names)
+    return _FEATURES[name]
+
+
 def feature_values(
     workspace: Workspace, name: str, *, query: Query | None = None, pattern: str | None = None
 ) -> np.ndarray:
@@ -85,7 +101,7 @@ def feature_values(
     workspace. Raises UserError for a feature that is unknown or does not fit the workspace, a column that is not
     numeric, a query or pattern that is missing, and a pattern that is wrong or too slow.
     """
-    found = _find(workspace, name)
+    found = get_feature(workspace, name)
     asked = Asked(workspace=workspace, query=query, pattern=pattern)
     if "query" in found.needs and query is None:
         raise UserError(f"Feature {name} compares the training examples with a test example: give one.")
@@ -107,21 +123,6 @@ def overlap_rate(workspace: Workspace, scores: np.ndarray, *, top: int) -> float
     chosen = values[np.argsort(-scores, kind="stable")[:top]]
     chosen = chosen[np.isfinite(chosen)]
     return float(chosen.mean()) if len(chosen) else float("nan")
-
-
-def _find(workspace: Workspace, name: str) -> Feature:
-    if name.startswith(COLUMN):
-        return _column(_checked_column(workspace, name.removeprefix(COLUMN)))
-    names = [f.name for f in list_features(workspace)]
-    if name in _FEATURES and name not in names:
-        kinds = ("pairs of", "single") if "pair" in _FEATURES[name].needs else ("single", "pairs of")
-        raise UserError(
-            f"Feature {name} is of {kinds[0]} texts, and workspace '{workspace.name}' has {kinds[1]} texts. "
-            f"Known: {', '.join(names)}."
-        )
-    if name not in names:
-        raise unknown("feature", name, names)
-    return _FEATURES[name]
 
 
 def _checked_column(workspace: Workspace, name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from attribution.artifacts import SliceFit, feature_values, list_features, slice_fit
-from attribution.artifacts.features import is_negation
+from attribution.artifacts.features import get_feature, is_negation
 from attribution.artifacts.fits import RESPONSES, NothingToFit, check_varies
 from attribution.errors import UserError, unknown
 from attribution.experiments.labels import label_of
@@ -135,7 +135,7 @@ def _varying(run: Run, names: list[str], pattern: str) -> tuple[list[str], list[
     kept, notes = [], []
     for name in names:
         try:
-            if name != "test_overlap":
+            if "query" not in get_feature(run.workspace, name).needs:
                 check_varies(feature_values(run.workspace, name, pattern=pattern))
             kept.append(name)
         except NothingToFit as error:
