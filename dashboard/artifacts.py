@@ -1,6 +1,6 @@
 """What the Artifacts page shows, from the library's answers: points, sentences and slices. No Streamlit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ def slice_artifact(
     tests: Sequence[int],
     label: str,
     method: str,
-    settings: Mapping[str, Any],
+    settings: tuple[tuple[str, Any], ...],
     feature: str,
     pattern: str | None,
     progress: Callable[[int, int, str], None],

@@ -43,7 +43,8 @@ def test_every_known_example_is_a_point_with_its_own_row(indexed: Workspace, dar
     figure = artifact_charts.influence_scatter(
         found.points, found.fit, names=("<b>no</b>", "positive"), feature="a & b", dark=dark
     )
-    clouds = [cast(Any, trace) for trace in figure.data if trace.type == "scattergl"]
+    clouds = [cast(Any, trace) for trace in figure.data if cast(Any, trace).mode == "markers"]
+    assert {cloud.type for cloud in clouds} == {"scattergl"}
     assert len({cloud.marker.symbol for cloud in clouds}) == len({cloud.marker.color for cloud in clouds}) == 2
     drawn = {}
     for number, cloud in enumerate(clouds):
@@ -176,7 +177,7 @@ def test_slices_are_what_a_loop_keeps():
     for column, value, wrong in (("predicted", "x", False), ("case", "2", True), ("label", None, True)):
         expected = [
             i
-            for i, row in tests.iterrows()
+            for i, row in zip(tests.index, tests.to_dict("records"), strict=True)
             if (value is None or str(row[column]) == value) and (row["label"] != row["predicted"] or not wrong)
         ]
         assert artifacts.sliced(tests, column=column, value=value, wrong=wrong).index.tolist() == expected
@@ -298,6 +299,11 @@ def test_missing_index_is_offered(fresh: Workspace, open_app: OpenApp):
     assert app.selectbox(key="feature").value == "test_overlap"
 
 
+def slices() -> list[Hashable]:
+    """The keys of the averages that were asked for."""
+    return [key for key in background._works() if isinstance(key, tuple) and "slice" in key]
+
+
 def ended(key: Hashable) -> background.Work:
     """The background work of a key once it has ended."""
     work = background.find(key)
@@ -312,9 +318,9 @@ def ended(key: Hashable) -> background.Work:
 def test_slice_is_asked_for_and_kept(indexed: Workspace, open_app: OpenApp):
     """Nothing is averaged before the button; then the mean of the sample is said; it is kept for the next visit."""
     app = opened(open_app, indexed)
-    assert not [key for key in background._works() if "slice" in key]
+    assert not slices()
     app.button(key="average").click().run()
-    (key,) = [key for key in background._works() if "slice" in key]
+    (key,) = slices()
     assert ended(key).failure is None
     app.run()
     tests = artifacts.sampled(indexed.test.index.tolist(), 5)
