@@ -15,7 +15,7 @@ CAPTIONS = {
     "representer": "The prediction as a sum over training examples.",
     "tracin": "Which training steps moved the prediction.",
     "influence": "What the model would say without a training example.",
-    "pairing": "Why the model looks at a word: the training examples that made it.",
+    "pairing": "Which training examples made the model look at a word.",
 }
 
 
@@ -56,6 +56,11 @@ def grouped(methods: Sequence[Method], *, family: str = "", find: str = "") -> d
 
     found = {name: [m for m in methods if m.family == name and passes(m)] for name in FAMILIES}
     return {name: listed for name, listed in found.items() if listed}
+
+
+def family_title(family: str) -> str:
+    """What a family is called on the page."""
+    return "TracIn" if family == "tracin" else family.capitalize()
 
 
 def needs(method: Method) -> str:

@@ -55,7 +55,7 @@ def linked_rows(
     at = table.query.workspace.train.index.get_indexer([train_id for train_id, _ in shown])
     rows = present.training_rows(table, method, shown, {}, opponents=lowest)
     for row, position in zip(rows, at, strict=True):
-        others = [f"{name} {rank[position]:,}" for name, rank in ranked.items() if name != table.method]
+        others = [f"{name}\u00a0{rank[position]:,}" for name, rank in ranked.items() if name != table.method]
         row["note"] = " · ".join(others)
     return rows
 
@@ -63,7 +63,7 @@ def linked_rows(
 def linked_sentence(train_id: int, ids: np.ndarray, ranked: Mapping[str, np.ndarray], *, lowest: bool) -> str:
     """In words where a training example, one of `ids` (train,), stands under every method."""
     (position,) = np.flatnonzero(ids == train_id)
-    name, end = f"Training example {train_id:,}", f"{'lowest' if lowest else 'top'} {LISTED}"
+    name, end = f"Training example {train_id}", f"{'lowest' if lowest else 'top'} {LISTED}"
     total = len(next(iter(ranked.values())))
     places = [(get_method(method).title, int(rank[position])) for method, rank in ranked.items()]
     inside = [f"{title} (rank {rank})" for title, rank in places if rank <= LISTED]

@@ -19,7 +19,8 @@ def matrix(methods: Sequence[str], values: np.ndarray, *, signed: bool, dark: bo
     as elsewhere, so that the number stays readable on it. Undefined values are a dash on the page's own colour.
     """
     size = len(methods)
-    left = 12 + 7 * max(len(name) for name in methods)
+    longest = 7 * max(len(name) for name in methods)
+    left, below = 12 + longest, 16 + round(0.6 * longest)
     supports, opposes = (DARK_SUPPORTS, DARK_OPPOSES) if dark else (SUPPORTS, OPPOSES)
     page, blue, orange = PAGE[dark], _mixed(supports, PAGE[dark], 0.55), _mixed(opposes, PAGE[dark], 0.55)
     figure = go.Figure(
@@ -43,8 +44,8 @@ def matrix(methods: Sequence[str], values: np.ndarray, *, signed: bool, dark: bo
     figure.update_layout(
         xaxis={**axis, "side": "bottom", "tickangle": -35},
         yaxis={**axis, "autorange": "reversed"},
-        height=34 * size + 90,
-        margin={"l": left, "r": 8, "t": 6, "b": 84},
+        height=34 * size + 6 + below,
+        margin={"l": left, "r": 8, "t": 6, "b": below},
         dragmode=False,
     )
     return figure

@@ -146,7 +146,9 @@ def _marked(ids: np.ndarray, ranked: Mapping[str, np.ndarray]) -> None:
     """Where the marked training example stands under every method, in words."""
     row, lowest = state.current().row, state.current().lowest
     if row is None:
-        st.markdown(":material/link: Click a row: it is marked in every list, with its rank under every method.")
+        st.markdown(
+            ":material/link: Each row says its rank under the other methods. Click one to mark it in every list."
+        )
         return
     said, clear = st.columns([8, 1], vertical_alignment="center")
     said.markdown(f":material/link: {plain(comparing.linked_sentence(row, ids, ranked, lowest=lowest))}")
@@ -206,8 +208,7 @@ def _pick() -> None:
 def _agreement(tables: Sequence[ScoreTable]) -> None:
     st.markdown("##### How far do they agree?")
     single = comparison.agreement(tables)
-    _matrices(single, "this example")
-    st.divider()
+    _matrices(single, "This example")
     workspace, selection = cache.workspace(), state.current()
     count, seed, ask = st.columns([1, 1, 2.4], vertical_alignment="bottom")
     most = min(100, len(workspace.test))
@@ -237,7 +238,7 @@ def _agreement(tables: Sequence[ScoreTable]) -> None:
     if found is not None and found.failure:
         st.error(plain(found.failure))
     if found is not None and found.result is not None:
-        _matrices(found.result, f"mean of {number} test examples, seed {drawn}")
+        _matrices(found.result, f"Mean of {number} test examples, seed {drawn}")
 
 
 def _matrices(found: Agreement, over: str) -> None:
@@ -245,14 +246,14 @@ def _matrices(found: Agreement, over: str) -> None:
     drawn = [("Spearman's correlation of all scores", found.spearman, True)]
     drawn += [(f"Share of the top {top} in common", values, False) for top, values in found.overlaps.items()]
     for place, (what, values, signed) in zip(st.columns(len(drawn)), drawn, strict=True):
-        place.markdown(f"**{what}**")
+        place.caption(f"**{what}**")
         place.plotly_chart(
             comparison_charts.matrix(found.methods, values, signed=signed, dark=dark),
             key=f"matrix {what} {over}",
             config={"displayModeBar": False},
-            alt=comparing.matrix_alt(f"{what}, {over}", found.methods, values),
+            alt=comparing.matrix_alt(f"{what}; {over.lower()}", found.methods, values),
         )
-    st.caption(plain(f"Over {over}. Time of an answer: {comparing.seconds(found)}. {comparing.undefined(found)}"))
+    st.caption(plain(f"{over}. Time of an answer: {comparing.seconds(found)}. {comparing.undefined(found)}"))
 
 
 page()

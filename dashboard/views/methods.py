@@ -29,10 +29,10 @@ def page() -> None:
     if not found:
         st.info("No method passes these filters: choose another family, or clear the words.", icon=":material/search:")
     for family, methods in found.items():
-        st.markdown(f"##### {family.capitalize()} :gray-badge[{len(methods)}]")
-        st.caption(catalogue.CAPTIONS[family])
+        st.markdown(f"#### {catalogue.family_title(family)} :gray-badge[{len(methods)}]")
+        st.caption(catalogue.CAPTIONS.get(family, ""))
         for method in methods:
-            with st.container(border=True):
+            with st.container(border=True, gap="xsmall"):
                 _entry(method)
 
 
@@ -42,6 +42,7 @@ def _filters() -> None:
     families.pills(
         "Family",
         FAMILIES,
+        format_func=catalogue.family_title,
         default=selection.family or None,
         key="family",
         on_change=lambda: state.choose(family=st.session_state["family"] or ""),
@@ -73,26 +74,26 @@ def _availability(method: Method) -> Availability:
 
 def _entry(method: Method) -> None:
     found = _availability(method)
-    title, link = st.columns([4, 1], vertical_alignment="center")
+    title, link = st.columns([4, 1.1], vertical_alignment="center")
     title.markdown(f"**{method.title}** `{method.name}` {BADGES[found.state]}")
-    with link:
+    with link.container(horizontal_alignment="right"):
         _link(method)
-    said, formula = st.columns([1.25, 1], vertical_alignment="center")
-    with formula:
-        st.latex(method.formula)
     lines = {
-        "Paper": method.paper,
-        "Reads": catalogue.needs(method),
+        "Meaning": sign_rule(method),
         "Unit": method.unit,
-        "Cost": method.cost,
         "Weakness": method.weakness,
+        "Cost": method.cost,
+        "Reads": catalogue.needs(method),
+        "Paper": method.paper,
     }
-    said.markdown(f"{plain(sign_rule(method))}")
+    said, formula = st.columns([1.25, 1], vertical_alignment="center")
     said.caption("  \n".join(f"**{name}** {plain(text)}" for name, text in lines.items()))
+    formula.latex(method.formula)
     if found.why:
         st.caption(f":material/info: {plain(found.why)}")
     if method.parameters:
-        with st.expander(f"{len(method.parameters)} parameters"):
+        count = len(method.parameters)
+        with st.expander(f"{count} parameter{'s' if count > 1 else ''}"):
             st.table(catalogue.parameter_rows(method).map(plain))
 
 

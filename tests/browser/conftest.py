@@ -27,7 +27,9 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # Streamlit looks for its server under the page's own path before it finds it, where a page is opened by its address.
 EXPECTED_404 = tuple(
-    f"/{page}/_stcore/{asked}" for page in ("errors", "artifacts") for asked in ("health", "host-config")
+    f"/{page}/_stcore/{asked}"
+    for page in ("errors", "compare", "artifacts", "methods")
+    for asked in ("health", "host-config")
 )
 SERVER_LOGS = pytest.StashKey[list[Path]]()
 
