@@ -5,6 +5,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import asdict
 from io import StringIO
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.text import Text
 from attribution.index import Progress, silent
 from attribution.query import Query
 from attribution.registry import get_method, run_method
-from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.results import ScoreTable, SpanScore, TokenScores, WordScore
 
 OBEYED = ("Cc", "Zl", "Zp")
 TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
@@ -64,6 +65,7 @@ def explain(
             "label": query.label_name,
             "against": None if query.against is None else workspace.labels[query.against],
             "token": query.tokens[0] if query.tokens else None,
+            "tokens": list((scored.tokens if scored else ()) or query.tokens),
         },
         "sign": sign_sentence(query, name),
         "tokens": _plain(tokens.frame().drop(columns="raw")),
@@ -80,26 +82,37 @@ def sign_sentence(query: Query, name: str) -> str:
         if not method.signed:
             return f"Larger: the probability of '{label}' reacts more to this token; no direction."
         return f"Positive: this token supports '{label}'; negative: it opposes '{label}'."
+    words = {t.word for t in query.example.tokens if t.index in query.tokens}
+    clicked = " ".join(query.example.words[word].text for word in sorted(words))
     if method.clicked:
-        words = {t.word for t in query.example.tokens if t.index in query.tokens}
-        clicked = " ".join(query.example.words[word].text for word in sorted(words)) or "the token"
-        return f"Positive: training on this example raised the saliency of '{clicked}' for '{label}'."
+        return f"Positive: training on this example raised the saliency of '{clicked or 'the token'}' for '{label}'."
+    if method.spans == "both":
+        other = "" if query.against is None else f" over '{query.workspace.labels[query.against]}'"
+        span = f"'{clicked}'" if clicked else "the text's most important span"
+        return f"Positive: training on the example's span raised the importance of {span} for '{label}'{other}."
     if not method.signed:
         return "Higher: more alike; not a statement about training." if name != "random" else "Random: a control."
+    unit = "this example" if method.spans == "none" else "the example's span"
     if query.against is not None and method.preset is not None:
         other = query.workspace.labels[query.against]
-        return f"Positive: training on this example moved the model from '{other}' towards '{label}'."
+        return f"Positive: training on {unit} moved the model from '{other}' towards '{label}'."
     quantity = "logit" if method.family == "representer" else "probability"
-    return f"Positive: training on this example raised the {quantity} of '{label}'."
+    return f"Positive: training on {unit} raised the {quantity} of '{label}'."
 
 
 def _rows(table: ScoreTable, top: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     if top == 0:
-        return [{**row, "words": None} for row in _listed(table, table.frame(0))], []
+        return [{**row, "words": None, "spans": None} for row in _listed(table, table.frame(0))], []
     sides = [table.frame(top), table.frame(top, opponents=True)]
     ids = sorted({int(i) for side in sides for i in side["train_id"]})
     words = dict(zip(ids, table.words_of(ids), strict=True)) if table.scored.words else {}
-    rows = [[{**row, "words": _words(words.get(row["train_id"]))} for row in _listed(table, side)] for side in sides]
+    spans = dict(zip(ids, table.spans_of(ids), strict=True)) if table.scored.spans else {}
+
+    def told(row: dict[str, Any]) -> dict[str, Any]:
+        at = row["train_id"]
+        return {**row, "words": _words(words.get(at)), "spans": _spans(spans.get(at))}
+
+    rows = [[told(row) for row in _listed(table, side)] for side in sides]
     return rows[0], rows[1]
 
 
@@ -111,6 +124,10 @@ def _words(words: list[WordScore] | None) -> list[dict[str, Any]] | None:
     if words is None:
         return None
     return [{"text": w.text, "start": w.start, "end": w.end, "segment": w.segment, "score": w.score} for w in words]
+
+
+def _spans(spans: list[SpanScore] | None) -> list[dict[str, Any]] | None:
+    return None if spans is None else [asdict(span) for span in spans]
 
 
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -129,7 +146,7 @@ def as_json(answer: Mapping[str, Any]) -> str:
 def as_csv(answer: Mapping[str, Any]) -> str:
     """The rows of an answer, one a line: training examples, or tokens for a saliency method."""
     rows = [{"side": side, **row} for side in ("proponents", "opponents") for row in answer[side]]
-    frame = pd.DataFrame(rows).drop(columns="words") if rows else pd.DataFrame(answer["tokens"])
+    frame = pd.DataFrame(rows).drop(columns=["words", "spans"]) if rows else pd.DataFrame(answer["tokens"])
     # Python before 3.13 leaves a lone carriage return unquoted, where it would end the line.
     return frame.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
 
@@ -156,8 +173,11 @@ def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
     for side in ("proponents", "opponents"):
         if answer[side]:
             rows = [[r["rank"], r["train_id"], _signed(r["score"]), r["label"], _joined(r)] for r in answer[side]]
+            head = ["rank", "train id", "score", "label", "text"]
+            if any(row["spans"] for row in answer[side]):
+                head, rows = [*head, "span"], [[*row, _strongest(r)] for row, r in zip(rows, answer[side], strict=True)]
             console.print(Text(f"\n{side}", style="bold"))
-            console.print(_table(["rank", "train id", "score", "label", "text"], rows))
+            console.print(_table(head, rows))
     return out.getvalue()
 
 
@@ -185,10 +205,18 @@ def _joined(row: Mapping[str, Any]) -> str:
     return row["text"] if row.get("text_pair") is None else f"{row['text']} | {row['text_pair']}"
 
 
+def _strongest(row: Mapping[str, Any]) -> str:
+    """The text of a row's strongest span, that its score is of; "" where it has none."""
+    if not row["spans"]:
+        return ""
+    span = row["spans"][0]
+    return (row["text_pair"] if span["segment"] else row["text"])[span["start"] : span["end"]]
+
+
 def _table(head: list[str], rows: list[list[Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in head:
-        table.add_column(name, justify="left" if name in ("text", "label") else "right", overflow="fold")
+        table.add_column(name, justify="left" if name in ("text", "label", "span") else "right", overflow="fold")
     for row in rows:
         table.add_row(*[Text(printable(str(value))) for value in row])
     return table
