@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attribution.index import Progress
+from attribution.index import Progress, silent
 from attribution.model import Classifier
 from attribution.quantity import Importance, Quantity
 from attribution.query import Query
@@ -37,10 +37,10 @@ def score_spans(
 ) -> Scored:
     """Each training example's score is that of its strongest span, the one of largest magnitude, with its sign.
 
-    Searched are `candidates` examples, half of them from either end of a ranking by the cosine of their whole gradient
-    with the question's; with scorer=sweep all. The others, and examples without a span, have 0. Copies are stood in for
-    by the final model in the first place: their top is then scored on themselves (`rerank`). Cost: a row through the
-    sweep for each example searched and one for each of its spans.
+    Searched are `candidates` examples, half of them from either end of the ranking by the score of the example whole;
+    with scorer=sweep all. The others, and examples without a span, have 0. The final model stands in for copies in the
+    first place: the top is then scored on the copies themselves (`rerank`). Cost: a row through the sweep for each
+    example searched and one for each of its spans.
     """
     workspace, planned = query.workspace, plan(query.workspace, choices)
     found_notes = [*notes, *_mask_note(query.classifier)]
@@ -128,7 +128,7 @@ class Units:
         """The spans of some examples, the strongest first; of two that overlap the stronger one only."""
         missing = [position for position in positions if position not in self.known]
         if missing:
-            self.known.update(self.score(missing, lambda *_: None))
+            self.known.update(self.score(missing, silent))
         return [_apart(self.known[position]) for position in positions]
 
     def words(self, positions: Sequence[int]) -> list[list[WordScore]]:
