@@ -222,7 +222,9 @@ def explain(
     text: Annotated[str | None, typer.Option(help="A text of one's own instead.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Its second text, for pairs.")] = None,
     method: Annotated[str, typer.Option(help="See influscope methods.")] = "relatif",
-    token: Annotated[int | None, typer.Option(help="Index of the clicked token.")] = None,
+    token: Annotated[
+        str | None, typer.Option(metavar="I", help="Index of the clicked token; several as first-last, 3-7.")
+    ] = None,
     label: Annotated[str, typer.Option(help="predicted, true, or a label.")] = "predicted",
     against: Annotated[str | None, typer.Option(help="Explain the margin over this label.")] = None,
     top: Annotated[int, typer.Option(min=0, help="Rows a side; 0: every training example.")] = 10,
@@ -233,7 +235,7 @@ def explain(
 ) -> None:
     """Explain one test example or text: its saliency, or the training examples behind its prediction."""
     from attribution import explain as explaining
-    from attribution.query import make_query
+    from attribution.query import make_query, read_tokens
     from attribution.registry import get_method
     from attribution.workspace import open_workspace
 
@@ -248,7 +250,7 @@ def explain(
         text_pair=text_pair,
         label=label,
         against=against,
-        token=token,
+        token=None if token is None else read_tokens(token),
     )
     for segment, cut in enumerate(query.example.cut):
         if cut is not None:

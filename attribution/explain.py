@@ -5,6 +5,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import asdict
 from io import StringIO
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.text import Text
 from attribution.index import Progress, silent
 from attribution.query import Query
 from attribution.registry import Method, get_method, run_method
-from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.results import ScoreTable, SpanScore, TokenScores, WordScore
 
 OBEYED = ("Cc", "Zl", "Zp")
 TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
@@ -59,6 +60,7 @@ def explain(
             "label": query.label_name,
             "against": None if query.against is None else workspace.labels[query.against],
             "token": query.tokens[0] if query.tokens else None,
+            "tokens": list((scored.tokens if scored else ()) or query.tokens),
         },
         "sign": sign_sentence(query, name),
         "tokens": _plain(tokens.frame().drop(columns="raw")),
@@ -70,14 +72,16 @@ def explain(
 def sign_sentence(query: Query, name: str) -> str:
     """The one sentence that says what a positive score of this method means, for this query."""
     method, label = get_method(name), f"'{query.label_name}'"
-    if query.against is not None and method.preset is not None and not method.clicked:
-        other = query.workspace.labels[query.against]
-        return f"Positive: training on this example moved the model from '{other}' towards {label}."
+    other = None if query.against is None else f"'{query.workspace.labels[query.against]}'"
+    if other is not None and method.spans == "both":
+        return sign_rule(method, f"{label} over {other}", _clicked(query))
+    if other is not None and method.preset is not None and not method.clicked:
+        return f"Positive: training on {_unit(method)} moved the model from {other} towards {label}."
     return sign_rule(method, label, _clicked(query))
 
 
-def sign_rule(method: Method, label: str = "the explained label", clicked: str = "the clicked token") -> str:
-    """What a positive score of a method means, of a label and a clicked token, or of whichever they are."""
+def sign_rule(method: Method, label: str = "the explained label", clicked: str = "") -> str:
+    """What a positive score of a method means, of a label and clicked words, or of whichever they are."""
     if method.explains == "tokens":
         if not method.signed:
             return f"Larger: the probability of {label} reacts more to this token; no direction."
@@ -86,7 +90,7 @@ def sign_rule(method: Method, label: str = "the explained label", clicked: str =
         return (
             "Higher: more alike; not a statement about training." if method.name != "random" else "Random: a control."
         )
-    return f"Positive: training on this example raised {_quantity(method, label, clicked)}."
+    return f"Positive: training on {_unit(method)} raised {_quantity(method, label, clicked)}."
 
 
 def raised_quantity(query: Query, name: str, label: str | None = None) -> str:
@@ -94,25 +98,38 @@ def raised_quantity(query: Query, name: str, label: str | None = None) -> str:
     return _quantity(get_method(name), label or f"'{query.label_name}'", _clicked(query))
 
 
+def _unit(method: Method) -> str:
+    return "this example" if method.spans == "none" else "the example's span"
+
+
 def _quantity(method: Method, label: str, clicked: str) -> str:
     if method.clicked:
-        return f"the saliency of {clicked} for {label}"
+        return f"the saliency of {clicked or 'the clicked token'} for {label}"
+    if method.spans == "both":
+        span = clicked or "the text's most important span"
+        return f"the importance of {span} for {label}"
     return f"the {'logit' if method.family == 'representer' else 'probability'} of {label}"
 
 
 def _clicked(query: Query) -> str:
     words = {t.word for t in query.example.tokens if t.index in query.tokens}
     clicked = " ".join(query.example.words[word].text for word in sorted(words))
-    return f"'{clicked or 'the token'}'"
+    return f"'{clicked}'" if clicked else ""
 
 
 def _rows(table: ScoreTable, top: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     if top == 0:
-        return [{**row, "words": None} for row in _listed(table, table.frame(0))], []
+        return [{**row, "words": None, "spans": None} for row in _listed(table, table.frame(0))], []
     sides = [table.frame(top), table.frame(top, opponents=True)]
     ids = sorted({int(i) for side in sides for i in side["train_id"]})
     words = dict(zip(ids, table.words_of(ids), strict=True)) if table.scored.words else {}
-    rows = [[{**row, "words": _words(words.get(row["train_id"]))} for row in _listed(table, side)] for side in sides]
+    spans = dict(zip(ids, table.spans_of(ids), strict=True)) if table.scored.spans else {}
+
+    def told(row: dict[str, Any]) -> dict[str, Any]:
+        at = row["train_id"]
+        return {**row, "words": _words(words.get(at)), "spans": _spans(spans.get(at))}
+
+    rows = [[told(row) for row in _listed(table, side)] for side in sides]
     return rows[0], rows[1]
 
 
@@ -124,6 +141,10 @@ def _words(words: list[WordScore] | None) -> list[dict[str, Any]] | None:
     if words is None:
         return None
     return [{"text": w.text, "start": w.start, "end": w.end, "segment": w.segment, "score": w.score} for w in words]
+
+
+def _spans(spans: list[SpanScore] | None) -> list[dict[str, Any]] | None:
+    return None if spans is None else [asdict(span) for span in spans]
 
 
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -142,7 +163,7 @@ def as_json(answer: Mapping[str, Any]) -> str:
 def as_csv(answer: Mapping[str, Any]) -> str:
     """The rows of an answer, one a line: training examples, or tokens for a saliency method."""
     rows = [{"side": side, **row} for side in ("proponents", "opponents") for row in answer[side]]
-    frame = pd.DataFrame(rows).drop(columns="words") if rows else pd.DataFrame(answer["tokens"])
+    frame = pd.DataFrame(rows).drop(columns=["words", "spans"]) if rows else pd.DataFrame(answer["tokens"])
     # Python before 3.13 leaves a lone carriage return unquoted, where it would end the line.
     return frame.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
 
@@ -169,8 +190,11 @@ def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
     for side in ("proponents", "opponents"):
         if answer[side]:
             rows = [[r["rank"], r["train_id"], _signed(r["score"]), r["label"], _joined(r)] for r in answer[side]]
+            head = ["rank", "train id", "score", "label", "text"]
+            if any(row["spans"] for row in answer[side]):
+                head, rows = [*head, "span"], [[*row, _strongest(r)] for row, r in zip(rows, answer[side], strict=True)]
             console.print(Text(f"\n{side}", style="bold"))
-            console.print(_table(["rank", "train id", "score", "label", "text"], rows))
+            console.print(_table(head, rows))
     return out.getvalue()
 
 
@@ -198,10 +222,18 @@ def _joined(row: Mapping[str, Any]) -> str:
     return row["text"] if row.get("text_pair") is None else f"{row['text']} | {row['text_pair']}"
 
 
+def _strongest(row: Mapping[str, Any]) -> str:
+    """The text of a row's strongest span, that its score is of; "" where it has none."""
+    if not row["spans"]:
+        return ""
+    span = row["spans"][0]
+    return (row["text_pair"] if span["segment"] else row["text"])[span["start"] : span["end"]]
+
+
 def _table(head: list[str], rows: list[list[Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in head:
-        table.add_column(name, justify="left" if name in ("text", "label") else "right", overflow="fold")
+        table.add_column(name, justify="left" if name in ("text", "label", "span") else "right", overflow="fold")
     for row in rows:
         table.add_row(*[Text(printable(str(value))) for value in row])
     return table

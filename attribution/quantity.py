@@ -65,18 +65,30 @@ class LogOdds(OfLogits):
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """log p(label | x) minus log p(label | x with the tokens of a span erased) (Huang et al. 2021 §3.1)."""
+    """log p(label | x) minus log p(label | x with the tokens of a span erased) (Huang et al. 2021 §3.1).
+
+    With `against`, what erasing them takes from the margin over that label. 0 for a span of no token.
+    """
 
     label: int
     tokens: tuple[int, ...]
+    against: int | None = None
     name: ClassVar[str] = "importance"
 
     def __call__(self, classifier: Classifier, example: Example, weights: Weights) -> Tensor:
         ids = example.inputs["input_ids"].repeat(2, 1)
         ids[1, list(self.tokens)] = classifier.erased_id
         inputs = {n: v.expand(2, *v.shape[1:]) for n, v in example.inputs.items()} | {"input_ids": ids}
-        whole, erased = classifier.run(inputs, weights=weights)[0].float().log_softmax(dim=-1)[:, self.label]
-        return whole - erased
+        logits = classifier.run(inputs, weights=weights)[0].float()
+        drop = self.drops(logits)[1]
+        return drop if self.tokens else 0 * drop
+
+    def drops(self, logits: Tensor) -> Tensor:
+        """How far the first row's log p or margin lies above that of each row: (rows,) from (rows, labels)."""
+        values = logits.log_softmax(dim=-1)[:, self.label]
+        if self.against is not None:
+            values = logits[:, self.label] - logits[:, self.against]
+        return values[0] - values
 
 
 @dataclass(frozen=True, kw_only=True)

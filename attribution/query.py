@@ -1,5 +1,6 @@
 """What is being explained: one test example or text, a label, and perhaps a clicked token."""
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,6 +117,21 @@ def with_tokens(query: Query, tokens: tuple[int, ...]) -> Query:
         if not 0 <= index < len(query.example.tokens):
             raise UserError(f"No token {index}: this text has tokens 0 to {len(query.example.tokens) - 1}.")
     return replace(query, tokens=tokens)
+
+
+def read_tokens(given: str) -> tuple[int, ...]:
+    """Token indices from what a person wrote: '5', or '3-7' for all of 3 to 7; UserError for anything else.
+
+    A link of the dashboard lists the pieces of a word, as '3-4-5', which says the same.
+    """
+    if re.fullmatch(r"-?\d+", given):
+        return (int(given),)
+    if not re.fullmatch(r"\d{1,6}(-\d{1,6})+", given):
+        raise UserError(f"--token takes an index, or the first and the last of several as 3-7, not '{given}'.")
+    bounds = [int(index) for index in given.split("-")]
+    if bounds != sorted(bounds):
+        raise UserError(f"--token {given} runs backwards: give the first token before the last, as 3-7.")
+    return tuple(range(bounds[0], bounds[-1] + 1))
 
 
 def _check_text(workspace: Workspace, text: str, text_pair: str | None) -> None:

@@ -37,11 +37,20 @@ def refine(table: ScoreTable, progress: Progress = silent) -> ScoreTable:
         found = run_method(query, table.method, parameters, progress)
         assert isinstance(found, ScoreTable)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path.with_suffix(".json"), json.dumps(question, ensure_ascii=False, indent=2).encode())
+        said = {**question, "notes": list(found.scored.notes)}
+        write_atomically(path.with_suffix(".json"), json.dumps(said, ensure_ascii=False, indent=2).encode())
         with atomic_path(path) as target:
             pd.DataFrame({"score": found.scores}).to_parquet(target)
     scores = pd.read_parquet(path)["score"].to_numpy(dtype=np.float64)
+    notes = json.loads(path.with_suffix(".json").read_text(encoding="utf8")).get("notes", table.scored.notes)
     exact = replace(
-        table.scored, scores=scores, scorer="sweep", exact=True, exact_rows=None, fidelity=None, rerank=None
+        table.scored,
+        scores=scores,
+        scorer="sweep",
+        exact=True,
+        exact_rows=None,
+        fidelity=None,
+        notes=tuple(notes),
+        rerank=None,
     )
     return replace(table, scored=exact)

@@ -22,9 +22,9 @@ from attribution.results import Scored, ScoreTable, TokenScores
 from attribution.scoring import Choices, fidelity_part, plan, score
 from attribution.workspace import Workspace
 
-Family = Literal["saliency", "similarity", "representer", "tracin", "influence", "pairing"]
-FAMILIES = ("saliency", "similarity", "representer", "tracin", "influence", "pairing")
-FILES = ("saliency", "similarity", "encoder", "lexical", "representer", "gradients", "embeddings", "pairing")
+Family = Literal["saliency", "similarity", "representer", "tracin", "influence", "pairing", "spans"]
+FAMILIES = ("saliency", "similarity", "representer", "tracin", "influence", "pairing", "spans")
+FILES = ("saliency", "similarity", "encoder", "lexical", "representer", "gradients", "embeddings", "pairing", "spans")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,9 @@ class Method:
     """A registered method and everything that is said of it.
 
     `signed`: whether zero separates support from opposition. `index`: the kinds of index it reads. `words`: whether it
-    says which words of a training example made the score. `clicked`: whether it explains a clicked token. `preset`: its
-    choices of the one equation, where it is one.
+    says which words of a training example made the score. `clicked`: whether it explains a clicked token. `spans`:
+    whether its units are spans of the training examples, and whether what it explains is a span's importance too.
+    `preset`: its choices of the one equation, where it is one.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Method:
     signed: bool = True
     words: bool = False
     clicked: bool = False
+    spans: Literal["none", "training", "both"] = "none"
     index: tuple[str, ...] = ()
     preset: Choices | None = None
     needs: tuple[str, ...] = ()

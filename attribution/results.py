@@ -27,6 +27,16 @@ class WordScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpanScore:
+    """One span of a training example and its score; offsets are code points into its text, or second text (segment)."""
+
+    start: int
+    end: int
+    segment: int
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """What a method returns: scores (train,), how they were made, and a way to ask for the words of some rows.
 
@@ -34,7 +44,8 @@ class Scored:
     positions whose scores are exact where not all are. `fidelity`: Spearman correlation with exact scores that was
     measured. `notes`: what else there is to say, such as convergence. `scope`, `scope_size`: the parameters a
     gradient was over, and how many numbers they hold. `rerank`: the same with the top rows scored exactly, where that
-    is still to be done.
+    is still to be done. `spans`: as `words`, the spans of some rows, the strongest first and none over another, where
+    spans are the unit. `tokens`: the tokens of the test text whose importance is explained, if any.
     """
 
     scores: np.ndarray
@@ -48,6 +59,8 @@ class Scored:
     scope: str | None = None
     scope_size: int | None = None
     rerank: "Callable[[], Scored] | None" = None
+    spans: Callable[[Sequence[int]], list[list[SpanScore]]] | None = None
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +158,17 @@ class ScoreTable:
         """As `words`, for several training examples in one batch."""
         if self.scored.words is None:
             raise UserError(f"{self.method} does not say which words of a training example made its score.")
+        return self.scored.words(self._positions(train_ids))
+
+    def spans_of(self, train_ids: Sequence[int]) -> list[list[SpanScore]]:
+        """The scored spans of some training examples, the strongest first; UserError for a method without spans."""
+        if self.scored.spans is None:
+            raise UserError(f"{self.method} explains by whole training examples: it has no spans.")
+        return self.scored.spans(self._positions(train_ids))
+
+    def _positions(self, train_ids: Sequence[int]) -> list[int]:
         at = self.query.workspace.train.index.get_indexer(list(train_ids))
         if (at < 0).any():
             missing = [int(i) for i, found in zip(train_ids, at, strict=True) if found < 0]
             raise UserError(f"No training example {missing[0]}: ids go from {self.ids.min()} to {self.ids.max()}.")
-        return self.scored.words(at.tolist())
+        return at.tolist()

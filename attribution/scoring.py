@@ -154,13 +154,9 @@ def _check(choices: Choices, scope: Scope, solver: str, is_head: bool) -> None:
 
 def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress) -> Scored:
     """Scores of every training example: closed form, index, whose top is still to be scored exactly, or sweep."""
-    workspace, planned = query.workspace, plan(query.workspace, choices)
-    sides, notes, total = [], [], np.zeros(len(workspace.train))
-    for state in planned.states(workspace):
-        rate = workspace.rate(state) if choices.rates and isinstance(state, int) else 1.0
-        side = side_of(query, quantity, planned, state, progress, notes)
-        sides.append((rate, side))
-        total += rate * side.train(progress)
+    workspace, planned, notes = query.workspace, plan(query.workspace, choices), []
+    sides = sides_of(query, quantity, planned, progress, notes)
+    total = sum((rate * side.train(progress) for rate, side in sides), np.zeros(len(workspace.train)))
 
     def copies(encoded: dict[str, list[list[int]]], labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
         return sum((rate * side.copies(encoded, labels, owner) for rate, side in sides), np.zeros(len(labels)))
@@ -182,6 +178,20 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
         words=lambda positions: words_by_erasure(query, copies, positions),
     )
     return replace(quick, rerank=rerank) if planned.scorer == "index" else quick
+
+
+def sides_of(
+    query: Query, quantity: Quantity, planned: Plan, progress: Progress, notes: list[str]
+) -> list[tuple[float, Side]]:
+    """The query's side at every state that the answer is a sum over, with the state's weight in the sum."""
+    workspace, rated = query.workspace, planned.choices.rates
+    return [
+        (
+            workspace.rate(state) if rated and isinstance(state, int) else 1.0,
+            side_of(query, quantity, planned, state, progress, notes),
+        )
+        for state in planned.states(workspace)
+    ]
 
 
 def side_of(

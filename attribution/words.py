@@ -20,7 +20,8 @@ def words_by_erasure(query: Query, score: Copies, positions: Sequence[int]) -> l
     unit. Cost: one row a word.
     """
     workspace, examples = query.workspace, training_examples(query, positions)
-    encoded, owner = _erased(examples, query.classifier.unknown_id)
+    words = [[word.tokens for word in plain_words(example)] for example in examples]
+    encoded, owner = erased_rows(examples, words, query.classifier.unknown_id)
     labels = workspace.label_ids(workspace.train.iloc[list(positions)])
     return word_parts(examples, score(encoded, labels[owner], np.asarray(positions)[owner]))
 
@@ -53,16 +54,21 @@ def word_parts(examples: Sequence[Example], scores: np.ndarray) -> list[list[Wor
     return made
 
 
-def _erased(examples: Sequence[Example], unknown: int) -> tuple[dict[str, list[list[int]]], np.ndarray]:
-    """Each example whole and with one word after the other replaced, and which example each row belongs to."""
+def erased_rows(
+    examples: Sequence[Example], erasures: Sequence[Sequence[tuple[int, ...]]], erased: int
+) -> tuple[dict[str, list[list[int]]], np.ndarray]:
+    """Each example whole, then with one set of its tokens after the other replaced by the token id `erased`.
+
+    Returns the encoded rows, not padded, and which example each belongs to.
+    """
     encoded: dict[str, list[list[int]]] = {name: [] for name in examples[0].inputs}
     owner = []
-    for number, example in enumerate(examples):
+    for number, (example, sets) in enumerate(zip(examples, erasures, strict=True)):
         plain = {name: value[0].tolist() for name, value in example.inputs.items()}
-        for tokens in [(), *(word.tokens for word in plain_words(example))]:
+        for tokens in [(), *sets]:
             for name, values in plain.items():
                 encoded[name].append(values)
-            ids = [unknown if i in tokens else token for i, token in enumerate(plain["input_ids"])]
+            ids = [erased if i in tokens else token for i, token in enumerate(plain["input_ids"])]
             encoded["input_ids"][-1] = ids
             owner.append(number)
     return encoded, np.array(owner)

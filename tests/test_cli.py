@@ -178,7 +178,7 @@ def test_json_has_the_promised_shape(influscope: Command, workspace: Workspace) 
     assert found["true_label"] == workspace.test.loc[2, "label"]
     assert sum(found["probabilities"].values()) == pytest.approx(1)
     assert found["predicted_label"] == max(found["probabilities"], key=found["probabilities"].get)
-    assert set(found["explained"]) == {"quantity", "label", "token", "against"}
+    assert set(found["explained"]) == {"quantity", "label", "token", "tokens", "against"}
     assert found["explained"]["token"] is None and found["explained"]["against"] is None
     for token in found["tokens"]:
         assert {"index", "text", "start", "end", "special", "score"} <= set(token)
@@ -258,6 +258,9 @@ def test_options_reach_the_method(influscope: Command, workspace: Workspace) -> 
     common = ["explain", workspace.directory, "--test", 0, "--top", 1, "--format", "json"]
     clicked = answer(influscope(*common, "--method", "saliency_influence", "--token", 2))
     assert clicked["explained"]["token"] == 2
+    for several in ("2-4", "2-3-4"):
+        found = answer(influscope(*common, "--method", "if_plus_plus", "--token", several, "--set", "scope=head"))
+        assert found["explained"]["tokens"] == [2, 3, 4] and found["explained"]["quantity"] == "importance"
     for label in workspace.labels:
         assert answer(influscope(*common, "--label", label))["explained"]["label"] == label
     assert answer(influscope(*common, "--label", "true"))["explained"]["label"] == workspace.test.loc[0, "label"]
@@ -325,6 +328,13 @@ MISTAKES: dict[str, tuple[list[object], list[str]]] = {
     "test id no number": (["--test", "first"], ["--test", "first"]),
     "token too large": (["--test", 0, "--token", 99], ["No token 99", "0 to"]),
     "token negative": (["--test", 0, "--token", -1], ["No token -1"]),
+    "tokens backwards": (["--test", 0, "--token", "3-2"], ["--token 3-2", "backwards"]),
+    "tokens too many": (["--test", 0, "--token", "1-999999"], ["No token", "0 to"]),
+    "token no number": (["--test", 0, "--token", "second"], ["--token", "'second'", "3-7"]),
+    "token empty": (["--test", 0, "--token", ""], ["--token", "''"]),
+    "span over special tokens": (["--test", 0, "--token", "0-1", "--method", "if_plus_plus"], ["[CLS]", "no part"]),
+    "finder unknown": (["--test", 0, "--method", "if_plus", "--set", "finder=words"], ["'words'", "sentences"]),
+    "finder of pairs": (["--test", 0, "--method", "if_plus", "--set", "finder=aspect"], ["pairs of an aspect"]),
     "token missing": (["--test", 0, "--method", "saliency_influence"], ["--token"]),
     "unknown label": (["--test", 0, "--label", "postive"], ["Did you mean 'positive'?", "predicted, true"]),
     "true label of a text": (["--text", "a", "--label", "true"], ["no true label"]),

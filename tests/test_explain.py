@@ -45,8 +45,10 @@ ROW = {
     "score": float,
     "z": (float, type(None)),
     "words": (list, type(None)),
+    "spans": (list, type(None)),
 }
 WORD = {"text": str, "start": int, "end": int, "score": float}
+SPAN = {"start": int, "end": int, "segment": int, "score": float}
 
 
 @cache
@@ -96,6 +98,8 @@ def test_json_is_the_contract(workspace: Workspace, pairs: Workspace, method: st
             assert (row["text_pair"] is None) == (kind == "single")
             for word in row["words"] or []:
                 assert_shape(word, WORD, "a word")
+            for span in row["spans"] or []:
+                assert_shape(span, SPAN, "a span")
 
 
 @pytest.mark.parametrize("method", [m.name for m in list_methods("examples")])
@@ -162,7 +166,8 @@ def test_parameters_are_those_used(workspace: Workspace) -> None:
         "seed": 0,
     }
     label = answer["predicted_label"]
-    assert answer["explained"] == {"quantity": "saliency", "label": label, "token": 2, "against": None}
+    explained = {"quantity": "saliency", "label": label, "token": 2, "tokens": [2], "against": None}
+    assert answer["explained"] == explained
 
 
 def test_numbers_that_are_none_are_null(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

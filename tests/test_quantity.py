@@ -85,6 +85,18 @@ def test_the_gradient_is_the_slope(twin: Workspace, parameter: str, kind: str) -
     assert_close(np.array(products), np.array(slopes), relative=1e-5, what=f"slopes of {kind} along {parameter}")
 
 
+def test_importance_for_a_margin_is_that_for_one_label_less_that_for_the_other(twin: Workspace) -> None:
+    """log p(a) − log p(b) is the margin, so F and ∇F of a span's importance for it are differences too."""
+    example, names = make_query(twin, test=5).example, PARAMETERS[2:]
+    margin = Importance(label=0, against=1, tokens=(2,))
+    one, other = (Importance(label=label, tokens=(2,)) for label in (0, 1))
+    value, first, second = (float(f(twin.classifier, example, {})) for f in (margin, one, other))
+    assert value == pytest.approx(first - second) and abs(value) > 1e-6
+    found, of_one, of_other = (gradient(twin.classifier, example, f, names, {}) for f in (margin, one, other))
+    for name, whole, a, b in zip(names, found, of_one, of_other, strict=True):
+        assert_close(whole.numpy(), (a - b).numpy(), relative=1e-8, what=name)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("text", ["last:1", "last:2", "embeddings", "all"])
 @pytest.mark.parametrize("kind", QUANTITIES)
