@@ -70,7 +70,7 @@ def linked_sentence(train_id: int, ids: np.ndarray, ranked: Mapping[str, np.ndar
     outside = [f"{rank:,} under {title}" for title, rank in places if rank > LISTED]
     if not outside:
         return f"{name} is in the {end} of every method here: {_and(inside)}."
-    far = f"rank {_and(outside)}, of {total:,}"
+    far = f"rank {_and(outside)}, of {total:,}{' from the lowest' if lowest else ''}"
     if not inside:
         return f"{name} is in no method's {end}: {far}."
     return f"{name} is in the {end} of {_and(inside)}, but {far}."

@@ -105,7 +105,9 @@ def test_the_marked_row_is_put_in_words(ranks_of_it, lowest, sentence):
     """Which methods have it in their top 10, and its rank under those that do not."""
     ids = np.array([5, 8])
     ranked = {name: np.array([99, rank]) for name, rank in zip(METHODS, ranks_of_it, strict=True)}
-    assert comparing.linked_sentence(8, ids, ranked, lowest=lowest).startswith(f"Training example 8 {sentence}")
+    said_of_it = comparing.linked_sentence(8, ids, ranked, lowest=lowest)
+    assert said_of_it.startswith(f"Training example 8 {sentence}")
+    assert said_of_it.endswith("of 2 from the lowest.") == lowest
 
 
 def test_ends_are_called_as_the_signs_allow():
