@@ -66,7 +66,8 @@ def influence_scatter(points: Points, fit: Fit, *, names: tuple[str, ...], featu
         )
     figure = go.Figure([*traces, *_curve(fit, INK[dark], "fitted curve, 95 % band")])
     _arrange(figure, title, dark, height=480)
-    if len(values := np.unique(points.x)) <= FEW_VALUES:
+    values = np.unique(points.x)
+    if len(values) <= FEW_VALUES and (values == values.round()).all():
         figure.update_xaxes(tickvals=values.tolist())
     return figure
 
