@@ -19,6 +19,8 @@ from attribution.readers import RawTable, read_file
 
 # The names a table gives a meaning to, its index included: no other column may have them.
 _RESERVED = ("row", "text", "text_pair", "label")
+# SNLI's and MNLI's column, with "-" where the annotators agreed on no label.
+GOLD = "gold_label"
 _WHOLE = re.compile(r"-?[0-9]+(?:\.0)?")
 
 
@@ -60,8 +62,8 @@ def read_table(source: str | Path, columns: Columns, *, need_label: bool = True)
     Texts and labels are strings, kept exactly; a number becomes its decimal text, a boolean "true" or "false", and
     where all labels are whole numbers 1.0 becomes "1" (a missing value turns a column of integers into floats). A row
     with a blank text or, if `need_label`, no label is unusable. Without `need_label` the label may be missing from a
-    row (None or NaN in the frame) or the whole file (no such column). Another column of the file that is named row,
-    text, text_pair or label gets " (file)" appended.
+    row (None or NaN in the frame) or the whole file (no such column). "-" in a column gold_label is no label. Another
+    column of the file that is named row, text, text_pair or label gets " (file)" appended.
 
     UserError: the source cannot be read, lacks a column, or has no usable row.
     """
@@ -74,7 +76,7 @@ def read_table(source: str | Path, columns: Columns, *, need_label: bool = True)
         del roles["label"]
     chosen = {role: _strings(name, raw, role, column) for role, column in roles.items()}
     if "label" in chosen:
-        chosen["label"] = _labels(chosen["label"])
+        chosen["label"] = _labels(_agreed(chosen["label"]) if columns.label == GOLD else chosen["label"])
         if need_label and not any(label is not None for label in chosen["label"]):
             raise UserError(f"{name}: all {raw.n_rows} rows lack a label in column '{columns.label}'.")
     others = {_free_name(column, raw.names): raw.series(column) for column in raw.names if column not in roles.values()}
@@ -125,6 +127,10 @@ def _string(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def _agreed(values: list[str | None]) -> list[str | None]:
+    return [None if value == "-" else value for value in values]
 
 
 def _labels(values: list[str | None]) -> list[str | None]:

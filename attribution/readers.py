@@ -64,13 +64,13 @@ def read_file(source: str) -> RawTable:
     return READERS[suffix](source, data)
 
 
-def read_csv(source: str, data: bytes, delimiter: str = ",") -> RawTable:
+def read_csv(source: str, data: bytes, delimiter: str = ",", quotes: bool = True) -> RawTable:
     """A header and rows of one length. All values stay as written: there is no text that means "missing".
 
     As a series, a column is numeric where every value is a number. A line with nothing on it is no row, except in a
     file of one column, where it is an empty value.
     """
-    records = _csv_records(source, _decode(source, data), delimiter)
+    records = _csv_records(source, _decode(source, data), delimiter, quotes)
     names = next((record for _, record in records if record), None)
     if names is None:
         raise UserError(f"'{source}' is empty.")
@@ -92,8 +92,17 @@ def read_csv(source: str, data: bytes, delimiter: str = ",") -> RawTable:
 
 
 def read_tsv(source: str, data: bytes) -> RawTable:
-    """Like csv, quotes included, with tabs between the fields."""
-    return read_csv(source, data, "\t")
+    """Like csv with tabs between the fields; where the quotes do not fit, they are characters like any other.
+
+    So are they in the files of SNLI, MNLI and HANS, which escape none.
+    """
+    try:
+        return read_csv(source, data, "\t")
+    except UserError as quoted:
+        try:
+            return read_csv(source, data, "\t", quotes=False)
+        except UserError:
+            raise quoted from None
 
 
 def read_jsonl(source: str, data: bytes) -> RawTable:
@@ -140,6 +149,7 @@ def from_arrow(table: pa.Table) -> RawTable:
 READERS: dict[str, Callable[[str, bytes], RawTable]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
+    ".txt": read_tsv,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".parquet": read_parquet,
@@ -173,10 +183,15 @@ def _line_of(data: bytes, offset: int) -> int:
     return len(data[: offset + 1].splitlines())
 
 
-def _csv_records(source: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_records(source: str, text: str, delimiter: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
     """Each record with the line, from 1, on which it begins; an empty line is a record without fields."""
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=True,
+    )
     line = 1
     try:
         for record in reader:

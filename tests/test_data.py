@@ -66,6 +66,7 @@ FORMATS = {
     ".csv": write_csv,
     ".CSV": write_csv_with_mark,
     ".tsv": write_tsv,
+    ".txt": write_tsv,
     ".jsonl": write_jsonl,
     ".ndjson": write_jsonl,
     ".parquet": write_parquet,
@@ -299,7 +300,7 @@ def quoted(*rows: str) -> bytes:
 
 GOOD = "good,x"
 ERRORS: dict[str, tuple[str, bytes, list[str]]] = {
-    "unknown suffix": ("a.xlsx", b"x", [".xlsx", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"]),
+    "unknown suffix": ("a.xlsx", b"x", [".xlsx", ".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet"]),
     "empty": ("a.csv", b"", ["empty"]),
     "only a byte order mark": ("a.csv", codecs.BOM_UTF8, ["empty"]),
     "only empty lines": ("a.csv", b"\n\n", ["empty"]),
