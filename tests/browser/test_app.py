@@ -103,7 +103,7 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
     expect(page).not_to_have_url(re.compile("token="))
     expect(tokens(page).and_(page.locator("[aria-selected=true]"))).to_have_count(0)
 
-    page.get_by_role("combobox", name="Method", exact=True).click()
+    page.get_by_role("combobox", name="Method", exact=True).fill("TracIn, word")
     page.get_by_role("option", name="TracIn, word embeddings", exact=True).click()
     expect(page.get_by_role("button", name="Compute it")).to_be_visible()
     expect(page.get_by_text("It is done once, in the background, in some minutes")).to_be_visible()
