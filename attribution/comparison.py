@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from attribution.errors import UserError
 from attribution.index import Progress, silent
-from attribution.query import make_query
+from attribution.query import make_query, sample_ids
 from attribution.registry import get_method, run_method
 from attribution.results import ScoreTable
 from attribution.workspace import Workspace
@@ -103,10 +103,10 @@ def sample_tests(workspace: Workspace, count: int, seed: int = 0) -> tuple[int, 
 
     Raises UserError for more examples than there are, or none.
     """
-    ids = workspace.test.index.to_numpy()
+    ids = workspace.test.index.tolist()
     if not 1 <= count <= len(ids):
         raise UserError(f"The number of test examples must be from 1 to {len(ids)}, not {count}.")
-    return tuple(sorted(int(i) for i in np.random.default_rng(seed).choice(ids, count, replace=False)))
+    return tuple(sample_ids(ids, count, seed))
 
 
 def compare(

@@ -148,10 +148,11 @@ def _spans(spans: list[SpanScore] | None) -> list[dict[str, Any]] | None:
 
 
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{k: _value(v) for k, v in row.items()} for row in frame.to_dict("records")]
+    return [{k: plain_value(v) for k, v in row.items()} for row in frame.to_dict("records")]
 
 
-def _value(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A number of NumPy as Python's; None for one that JSON does not know (NaN, infinite)."""
     plain = value.item() if hasattr(value, "item") else value
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 

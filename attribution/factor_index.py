@@ -5,7 +5,7 @@ listing of checksums, so that an interrupted build goes on where it was and a da
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.factors import Pair, fast_dtype, leading, run_pass, spanned
+from attribution.factors import Pair, Pass, fast_dtype, leading, run_pass, spanned
 from attribution.index import BUILDERS, Part, Progress, checksums, is_sound, load, parts, silent
 from attribution.model import Classifier, Entering, length_sorted_batches
 from attribution.scope import Scope, make_scope
@@ -262,20 +262,9 @@ def ranks_for(workspace: Workspace, part: Part, count: int) -> np.ndarray:
 
 def _lost(workspace: Workspace, part: Part, scope: Scope) -> np.ndarray:
     """The share of the squared norm that 1, 2, … pairs leave out, over some training examples: (layers, 16)."""
-    classifier, count = workspace.classifier, len(workspace.train)
-    rows = np.unique(np.linspace(0, count - 1, SAMPLE).astype(int))
-    encoded, labels = workspace.encoded_train(rows)
+    rows = np.unique(np.linspace(0, len(workspace.train) - 1, SAMPLE).astype(int))
     kept, total = np.zeros((len(scope.layers), HIGHEST_RANK)), np.zeros(len(scope.layers))
-    for batch in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
-        wanted = torch.from_numpy(labels[batch]).to(classifier.device)
-        found = run_pass(
-            classifier,
-            classifier.pad(encoded, batch.tolist()),
-            lambda _, wanted=wanted: wanted,
-            scope.layers,
-            weights=workspace.weights(part.checkpoint),
-            dtype=DTYPES[part.option("precision")],
-        )
+    for _, found in _passes(workspace, part, scope, *workspace.encoded_train(rows)):
         for layer, name in enumerate(scope.layers):
             left, right, energy = leading(found.factors[name], HIGHEST_RANK)
             squares = left.square().sum(dim=2) * right.square().sum(dim=2)
@@ -285,15 +274,41 @@ def _lost(workspace: Workspace, part: Part, scope: Scope) -> np.ndarray:
     return np.where(lost > 1e-6, lost, 0)
 
 
+def _passes(
+    workspace: Workspace,
+    part: Part,
+    scope: Scope,
+    encoded: Mapping[str, list[list[int]]],
+    labels: np.ndarray,
+    watch: int | None = None,
+) -> Iterator[tuple[np.ndarray, Pass]]:
+    """Batches of encoded training examples with the factors of their own labels' gradients."""
+    classifier = workspace.classifier
+    targets = torch.from_numpy(labels).to(classifier.device)
+    for batch in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
+        wanted = targets[batch]
+        yield (
+            batch,
+            run_pass(
+                classifier,
+                classifier.pad(encoded, batch.tolist()),
+                lambda _, wanted=wanted: wanted,
+                scope.layers,
+                weights=workspace.weights(part.checkpoint),
+                dtype=DTYPES[part.option("precision")],
+                watch=watch,
+            ),
+        )
+
+
 def make_shard(
     workspace: Workspace, part: Part, rows: np.ndarray, ranks: np.ndarray, progress: Progress = silent
 ) -> dict[str, np.ndarray]:
     """The arrays of a shard from its rows of the training set; depends on nothing else that was built."""
-    classifier, weights = workspace.classifier, workspace.weights(part.checkpoint)
+    classifier = workspace.classifier
     scope = make_scope(classifier, part.option("scope"))
     dtype = DTYPES[part.option("precision")]
-    encoded, label_ids = workspace.encoded_train(rows)
-    labels = torch.from_numpy(label_ids).to(classifier.device)
+    encoded, labels = workspace.encoded_train(rows)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     first = np.concatenate([[0], np.cumsum(lengths)])
     block = scope.first_block or None
@@ -305,12 +320,7 @@ def make_shard(
     energies = np.empty((len(rows), len(scope.layers), 2), dtype=np.float32)
     hidden = np.empty((first[-1], classifier.model.config.hidden_size), dtype=np.float16) if block else None
     done = 0
-    for batch in length_sorted_batches(lengths):
-        inputs = classifier.pad(encoded, batch.tolist())
-        wanted = labels[batch]
-        found = run_pass(
-            classifier, inputs, lambda _, wanted=wanted: wanted, scope.layers, weights=weights, dtype=dtype, watch=block
-        )
+    for batch, found in _passes(workspace, part, scope, encoded, labels, watch=block):
         for layer, name in enumerate(scope.layers):
             left, right, energy = leading(found.factors[name], int(ranks[layer]))
             sides[2 * layer][batch], sides[2 * layer + 1][batch] = left.to(dtype).cpu(), right.to(dtype).cpu()

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata
 
+from attribution.comparison import spearman
 from attribution.ekfac import sample
 from attribution.index import BUILDERS, Part, Progress, silent
 from attribution.query import make_query
@@ -29,8 +29,7 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
     for test in workspace.test.index[:: max(1, len(workspace.test) // TESTS)][:TESTS]:
         query = make_query(workspace, test=int(test))
         side = side_of(query, query.quantity(), planned, part.checkpoint, silent, [])
-        scores = (side.train(silent)[rows], side.exactly(rows))
-        found.append(np.corrcoef([rankdata(values) for values in scores])[0, 1])
+        found.append(spearman(np.stack([side.train(silent)[rows], side.exactly(rows)]))[0, 1])
         progress(len(found), TESTS, f"agreement with exact scores over {choices.scope}")
     np.save(folder / "spearman.npy", np.array(found))
     return ("spearman",)

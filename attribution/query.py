@@ -1,6 +1,7 @@
 """What is being explained: one test example or text, a label, and perhaps a clicked token."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,6 +65,14 @@ class Query:
                 f"0 to {len(self.example.tokens) - 1}."
             )
         return Saliency(label=self.label, tokens=self.tokens, kind=kind)
+
+
+def sample_ids(ids: Sequence[int], most: int, seed: int = 0) -> list[int]:
+    """At most `most` of some ids of test examples, drawn without replacement, in rising order.
+
+    The same for the same seed, whatever the order of the ids.
+    """
+    return sorted(np.random.default_rng(seed).permutation(np.sort(np.asarray(ids, dtype=np.int64)))[:most].tolist())
 
 
 def make_query(

@@ -1,14 +1,13 @@
 """Figures of influence against a feature of the training examples. Pure functions; row ids travel in customdata."""
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
 
 from attribution.artifacts import Fit, SliceFit
+from dashboard.charts import INK, escaped, short
 
-INK = {False: "#1c2024", True: "#e8eaed"}
 LINE = {False: "#d0d5dd", True: "#3a414b"}
 # Paul Tol's "muted" scheme in two strengths: apart under every colour blindness, and not the blue and orange of a sign.
 COLOURS = {
@@ -17,6 +16,7 @@ COLOURS = {
 }
 SYMBOLS = ("circle", "diamond", "triangle-up", "square", "cross", "x", "star")
 FEW_VALUES = 12
+LONGEST_NAME = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,14 @@ def influence_scatter(points: Points, fit: Fit, *, names: tuple[str, ...], featu
     A feature of few values is spread sideways by at most a quarter of their distance, so that points do not hide each
     other. Positions travel as float32. Plotly reads names as HTML, so they are escaped.
     """
-    x, title = _spread(points.x), escape(feature, quote=False)
+    x, title = _spread(points.x), escaped(feature)
     at = "" if x is not points.x else f"{title}: %{{x:.3~g}}<br>"
     traces: list[go.Scattergl | go.Scatter] = []
     for number, name in enumerate(names):
         rows = points.labels == number
         if not rows.any():
             continue
-        label = escape(_short(name), quote=False)
+        label = escaped(short(name, LONGEST_NAME))
         traces.append(
             go.Scattergl(
                 x=x[rows].astype(np.float32),
@@ -81,7 +81,7 @@ def slice_curves(mean: SliceFit, single: Fit | None, *, feature: str, dark: bool
             go.Scatter(x=single.x, y=single.y, mode="lines", line=dashed, name="this example", hoverinfo="skip")
         )
     figure = go.Figure(traces)
-    _arrange(figure, escape(feature, quote=False), dark, height=320)
+    _arrange(figure, escaped(feature), dark, height=320)
     return figure
 
 
@@ -123,7 +123,3 @@ def _spread(values: np.ndarray) -> np.ndarray:
     if not 2 <= len(distinct) <= FEW_VALUES:
         return values
     return values + np.random.default_rng(0).uniform(-0.25, 0.25, len(values)) * np.diff(distinct).min()
-
-
-def _short(label: str, most: int = 40) -> str:
-    return label if len(label) <= most else f"{label[: most - 1]}…"

@@ -150,10 +150,3 @@ def sliced(tests: pd.DataFrame, *, column: str, value: str | None, wrong: bool) 
     """The test examples with this value (written out) in a column, or all; `wrong`: the mispredicted ones only."""
     kept = np.ones(len(tests), dtype=bool) if value is None else tests[column].astype(str).to_numpy() == value
     return tests.loc[kept & tests["wrong"].to_numpy()] if wrong else tests.loc[kept]
-
-
-def sampled(ids: Sequence[int], most: int) -> list[int]:
-    """At most so many of these ids, drawn with a fixed seed, in rising order."""
-    if len(ids) > most:
-        ids = np.random.default_rng(0).choice(np.sort(ids), most, replace=False).tolist()
-    return sorted(int(i) for i in ids)

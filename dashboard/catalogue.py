@@ -16,6 +16,7 @@ CAPTIONS = {
     "tracin": "Which training steps moved the prediction.",
     "influence": "What the model would say without a training example.",
     "pairing": "Which training examples made the model look at a word.",
+    "spans": "Which phrases of training examples moved the prediction, or made a phrase of the text matter.",
 }
 
 

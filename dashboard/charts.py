@@ -23,7 +23,7 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
         _faded(SUPPORTS if true == predicted else OPPOSES, s)
         for (true, predicted, _), s in zip(cells, strength, strict=True)
     ]
-    names = [_short(label) for label in labels]
+    names = [short(label) for label in labels]
     longest = 7 * max(len(name) for name in names)
     left = 40 + longest
     step = max(22, min(102, (480 - left) // len(labels)))
@@ -31,8 +31,8 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
     top = 45 + (longest if upright else 15)
     figure = go.Figure(
         go.Scatter(
-            x=[_escaped(predicted) for _, predicted, _ in cells],
-            y=[_escaped(true) for true, _, _ in cells],
+            x=[escaped(predicted) for _, predicted, _ in cells],
+            y=[escaped(true) for true, _, _ in cells],
             customdata=[[true, predicted] for true, predicted, _ in cells],
             text=[f"{count:,}" for *_, count in cells],
             mode="markers+text",
@@ -48,8 +48,8 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
     )
     axis = {
         "type": "category",
-        "tickvals": [_escaped(label) for label in labels],
-        "ticktext": [_escaped(name) for name in names],
+        "tickvals": [escaped(label) for label in labels],
+        "ticktext": [escaped(name) for name in names],
         "showgrid": False,
         "zeroline": False,
         "fixedrange": True,
@@ -67,11 +67,13 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
     return figure
 
 
-def _short(label: str, most: int = 24) -> str:
+def short(label: str, most: int = 24) -> str:
+    """A label of at most so many characters."""
     return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
-def _escaped(label: str) -> str:
+def escaped(label: str) -> str:
+    """A text that plotly, which reads HTML, shows as it is."""
     return escape(label, quote=False)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from attribution import attribute
 from attribution.artifacts import Feature, Fit, artifact_fit, feature_values, list_features, slice_fit
-from attribution.query import make_query
+from attribution.query import make_query, sample_ids
 from attribution.results import ScoreTable
 from attribution.workspace import Workspace
 from dashboard import artifact_charts, artifacts, background, cache
@@ -182,10 +182,10 @@ def test_slices_are_what_a_loop_keeps():
         ]
         assert artifacts.sliced(tests, column=column, value=value, wrong=wrong).index.tolist() == expected
     ids = tests.index.tolist()
-    chosen = artifacts.sampled(ids, 20)
+    chosen = sample_ids(ids, 20)
     assert len(set(chosen)) == 20 and set(chosen) <= set(ids) and chosen == sorted(chosen)
-    assert chosen == artifacts.sampled(ids[::-1], 20), "the sample depends on the slice, not on its order"
-    assert artifacts.sampled(ids[:4], 20) == sorted(ids[:4])
+    assert chosen == sample_ids(ids[::-1], 20), "the sample depends on the slice, not on its order"
+    assert sample_ids(ids[:4], 20) == sorted(ids[:4])
 
 
 @both_tasks
@@ -323,7 +323,7 @@ def test_slice_is_asked_for_and_kept(indexed: Workspace, open_app: OpenApp):
     (key,) = slices()
     assert ended(key).failure is None
     app.run()
-    tests = artifacts.sampled(indexed.test.index.tolist(), 5)
+    tests = sample_ids(indexed.test.index.tolist(), 5)
     queries = [make_query(indexed, test=test) for test in tests]
     mean = slice_fit(
         [cache.result(query, "relatif").scores for query in queries],

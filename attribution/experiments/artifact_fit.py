@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from attribution.artifacts import SliceFit, feature_values, list_features, slice_fit
-from attribution.artifacts.features import get_feature, is_negation
+from attribution.artifacts.features import COLUMN, GIVEN, get_feature, is_negation
 from attribution.artifacts.fits import RESPONSES, NothingToFit, check_varies
 from attribution.errors import UserError, unknown
 from attribution.experiments.labels import label_of
@@ -15,7 +15,6 @@ from attribution.methods.lexical import lexical_words
 from attribution.parameters import Choice, Name, Range
 from attribution.query import Query, make_query
 
-COLUMN = "column:"
 DENIAL = "It is not true that "
 # A first word that keeps its meaning in lower case, which a name would not.
 PLAIN = frozenset("a an the this that these those there he she it we they some all many most".split())
@@ -157,7 +156,7 @@ def _slices(run: Run, by: str, label: str, tests: int) -> Slices:
         groups, word = workspace.test["label"], "true"
     elif by.startswith(COLUMN):
         word = by.removeprefix(COLUMN)
-        others = [str(c) for c in workspace.test.columns if c not in ("text", "text_pair", "label")]
+        others = [str(c) for c in workspace.test.columns if c not in GIVEN]
         if word not in others:
             raise unknown("column of the test data", word, others)
         groups = workspace.test[word].dropna()

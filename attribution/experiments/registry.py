@@ -13,13 +13,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Literal
 
-import numpy as np
-
 import attribution.experiments
 from attribution.errors import UserError, unknown
 from attribution.index import Progress, silent
 from attribution.parameters import Parameter, checked, parameters_of
-from attribution.query import Query
+from attribution.query import Query, sample_ids
 from attribution.registry import get_method, list_methods, run_method
 from attribution.results import ScoreTable
 from attribution.workspace import Workspace
@@ -39,8 +37,7 @@ class Run:
 
     def sample(self, ids: Sequence[int], most: int) -> list[int]:
         """At most `most` of the ids, drawn without replacement with the run's seed, in rising order."""
-        drawn = np.random.default_rng(self.seed).permutation(np.asarray(ids, dtype=np.int64))[:most]
-        return sorted(drawn.tolist())
+        return sample_ids(ids, most, self.seed)
 
     def answer(self, query: Query, method: str, *, scope: str = "", rerank: bool = False) -> ScoreTable:
         """A method's scores for a query, over a scope where the method takes one and one is given.

@@ -1,7 +1,5 @@
 """A finished experiment as JSON or as a table for a terminal."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
@@ -10,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attribution.explain import printable
+from attribution import explain
+from attribution.explain import plain_value, printable
 
 
 def as_json(answer: Mapping[str, Any]) -> str:
     """One JSON object; a number that is none (NaN, infinite) is null."""
-    return json.dumps(_plain(answer), ensure_ascii=False, indent=2, allow_nan=False)
+    return explain.as_json(_plain(answer))
 
 
 def as_table(answer: Mapping[str, Any], *, width: int = 120) -> str:
@@ -59,5 +58,4 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    plain = value.item() if hasattr(value, "item") else value
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+    return plain_value(value)

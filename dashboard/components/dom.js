@@ -43,3 +43,14 @@ function destination(event, current, count, steps) {
 function rove(nodes, current) {
   nodes.forEach((node, position) => (node.tabIndex = position === current ? 0 : -1));
 }
+
+/** A component in which one thing can be selected: made by `create` once a root, updated by every run of the page. */
+function selectable(create) {
+  const made = new WeakMap();
+  return ({ data, parentElement, setTriggerValue }) => {
+    const root = parentElement.querySelector(".root");
+    if (!root.isConnected) return; // the page took the component away while this call was under way
+    if (!made.has(root)) made.set(root, create(root));
+    made.get(root).update(data, (chosen) => setTriggerValue("select", { chosen }));
+  };
+}

@@ -1,14 +1,8 @@
 // Training examples, strongest first. A row opens in place; rows keep their nodes from one data update to the next.
 
 const DRAG = 4;
-const lists = new WeakMap();
 
-export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".root");
-  if (!root.isConnected) return; // the page took the component away while this call was under way
-  if (!lists.has(root)) lists.set(root, createList(root));
-  lists.get(root).update(data, (trainId) => setTriggerValue("select", { chosen: trainId }));
-}
+export default selectable(createList);
 
 function createList(root) {
   const list = element("ul", "rows");

@@ -2,14 +2,8 @@
 // repainted, so that keyboard focus outlives the answer to a click.
 
 const SEGMENT_NAMES = ["First text", "Second text"];
-const heatmaps = new WeakMap();
 
-export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".root");
-  if (!root.isConnected) return; // the page took the component away while this call was under way
-  if (!heatmaps.has(root)) heatmaps.set(root, createHeatmap(root));
-  heatmaps.get(root).update(data, (index) => setTriggerValue("select", { chosen: index }));
-}
+export default selectable(createHeatmap);
 
 function createHeatmap(root) {
   const text = element("div", "text");

@@ -4,6 +4,7 @@ import streamlit as st
 
 from attribution.artifacts import Feature
 from attribution.explain import sign_sentence
+from attribution.query import sample_ids
 from attribution.results import ScoreTable
 from dashboard import artifact_charts, artifacts, background, cache, present, state
 from dashboard.artifacts import Artifact
@@ -171,7 +172,7 @@ def _slice_choice() -> list[int]:
     count = most.selectbox("At most", SAMPLES, key="slice most", persist_state="session")
     only = wrong.toggle("Mispredicted only", key="slice wrong", persist_state="session")
     kept = artifacts.sliced(table, column=column, value=value, wrong=only)
-    chosen = artifacts.sampled(kept.index.tolist(), count)
+    chosen = sample_ids(kept.index.tolist(), count)
     st.caption(f"{len(chosen)} of {len(kept):,} test examples, drawn at random with a fixed seed.")
     return chosen
 
