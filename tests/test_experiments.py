@@ -15,8 +15,16 @@ from attribution.artifacts import feature_values
 from attribution.errors import UserError
 from attribution.experiments.artifact_fit import negated
 from attribution.experiments.labels import label_of
-from attribution.experiments.registry import Experiment, Report, get_experiment, list_experiments, run_experiment
+from attribution.experiments.registry import (
+    Experiment,
+    Report,
+    Run,
+    get_experiment,
+    list_experiments,
+    run_experiment,
+)
 from attribution.experiments.report import as_json, as_table
+from attribution.index import silent
 from attribution.parameters import Choice, Flag, Name, Range
 from attribution.registry import get_method
 from attribution.workspace import Workspace
@@ -262,3 +270,22 @@ def test_no_misprediction_is_said(pairs: Workspace, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Workspace, "predict_test", lambda self: right)
     said = refusal(lambda: run_experiment(pairs, "lexical_overlap", parameters={"label": "positive"}))
     assert "No test pair is mispredicted as 'positive'" in said and "negative 0" in said
+
+
+def test_kept_arrays_are_made_once(workspace: Workspace) -> None:
+    """A question is answered from disk the second time; another question, or one whose making failed, is made."""
+    run = Run(workspace=workspace, methods=(), seed=0, progress=silent)
+    made: list[int] = []
+
+    def make(number: int) -> dict[str, np.ndarray]:
+        made.append(number)
+        if number < 0:
+            raise KeyboardInterrupt
+        return {"values": np.arange(number)}
+
+    for _ in range(2):
+        assert run.kept({"number": 3}, lambda: make(3))["values"].tolist() == [0, 1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        run.kept({"number": 4}, lambda: make(-1))
+    assert run.kept({"number": 4}, lambda: make(4))["values"].tolist() == [0, 1, 2, 3]
+    assert made == [3, -1, 4]

@@ -13,6 +13,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Literal
 
+import numpy as np
+
 import attribution.experiments
 from attribution.errors import UserError, unknown
 from attribution.index import Progress, silent
@@ -20,6 +22,7 @@ from attribution.parameters import Parameter, checked, parameters_of
 from attribution.query import Query, sample_ids
 from attribution.registry import get_method, list_methods, run_method
 from attribution.results import ScoreTable
+from attribution.storage import atomic_path, digest_json
 from attribution.workspace import Workspace
 
 CONTROL = "random"
@@ -51,6 +54,21 @@ class Run:
         assert isinstance(answer, ScoreTable)
         return answer
 
+    def kept(self, question: Mapping[str, Any], make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Arrays that a run which was stopped, or a later one, need not make again: kept under results/experiments/.
+
+        `question` is JSON: all that they depend on besides the weights and data, which the workspace's digest covers.
+        """
+        name = digest_json({"workspace": self.workspace.digest, **question})[:24]
+        path = self.workspace.storage / "results" / "experiments" / f"{name}.npz"
+        if not path.exists():
+            made = make()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as target:
+                np.savez(target, allow_pickle=False, **made)
+        with np.load(path, allow_pickle=False) as found:
+            return dict(found)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
@@ -71,7 +89,8 @@ class Experiment:
     """A registered experiment and what is said of it.
 
     `methods`: those compared unless others are asked for; () where it takes none. `needs`: "pair" or "single" texts.
-    `small`: parameters that make the smallest run, which the contract tests use.
+    `small`: parameters that make the smallest run, which the contract tests use. `estimate`: (run, **parameters) -> the
+    seconds that the run will take, found by timing a little of it; None where it takes no longer than that.
     """
 
     name: str
@@ -81,6 +100,7 @@ class Experiment:
     methods: tuple[str, ...] = ()
     needs: Literal["", "pair", "single"] = ""
     small: Mapping[str, Any] = field(default_factory=dict)
+    estimate: Callable[..., float] | None = None
     function: Callable[..., Findings]
     parameters: Mapping[str, Parameter]
 
@@ -165,6 +185,39 @@ def run_experiment(
     Raises UserError for an experiment that is unknown or needs other texts than the workspace has, for a method that
     does not score training examples, and for a wrong parameter.
     """
+    chosen, run, values = _prepare(workspace, name, methods, parameters, seed, progress)
+    began = time.perf_counter()
+    findings = chosen.function(run, **values)
+    seconds = time.perf_counter() - began
+    return Report(run=run, experiment=chosen, parameters=values, findings=findings, seconds=seconds)
+
+
+def estimate_seconds(
+    workspace: Workspace,
+    name: str,
+    *,
+    methods: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> float:
+    """About how long `run_experiment` would take with the same arguments; 0 where that is not worth saying.
+
+    Takes some seconds itself, and builds an index that a method lacks. Raises what `run_experiment` raises.
+    """
+    chosen, run, values = _prepare(workspace, name, methods, parameters, seed, progress)
+    return 0.0 if chosen.estimate is None else chosen.estimate(run, **values)
+
+
+def _prepare(
+    workspace: Workspace,
+    name: str,
+    methods: Sequence[str],
+    parameters: Mapping[str, Any] | None,
+    seed: int,
+    progress: Progress,
+) -> tuple[Experiment, Run, Mapping[str, Any]]:
+    """The experiment, its run and its parameters, all checked."""
     chosen = get_experiment(name)
     if not chosen.fits(workspace):
         has = "pairs of" if workspace.is_pair else "single"
@@ -177,11 +230,7 @@ def run_experiment(
     if not 0 <= seed < 2**31:
         raise UserError(f"seed must be from 0 to {2**31 - 1}, not {seed}.")
     run = Run(workspace=workspace, methods=_methods(chosen, methods), seed=seed, progress=progress)
-    values = checked(name, chosen.parameters, parameters or {})
-    began = time.perf_counter()
-    findings = chosen.function(run, **values)
-    seconds = time.perf_counter() - began
-    return Report(run=run, experiment=chosen, parameters=values, findings=findings, seconds=seconds)
+    return chosen, run, checked(name, chosen.parameters, parameters or {})
 
 
 def _methods(chosen: Experiment, asked: Sequence[str]) -> tuple[str, ...]:
