@@ -15,6 +15,7 @@ from torch import Tensor
 from attribution import iterative
 from attribution.ekfac import Layer, curvature_parts, norms_parts, open_curvature
 from attribution.errors import UserError
+from attribution.exact_norms import kept_index
 from attribution.factor_index import FactorIndex, factor_parts, open_factors
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
@@ -231,15 +232,11 @@ def side_of(
 
 
 def _kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -> FactorIndex | None:
-    """The index of the scope, where it is there already: the sweep starts from the states it keeps.
-
-    A copy whose step has moved what lies below the scope has other states.
-    """
+    """The index whose states the sweep starts from; a copy whose step has moved what lies below has other states."""
     lowest = first_block(workspace.classifier, workspace.trained) or 0
     if isinstance(state, Copy) and lowest < (scope.first_block or 0):
         return None
-    (part,) = [part for part in factor_parts(workspace, scope.text, "all") if part.checkpoint == saved]
-    return open_factors(workspace, part) if part.is_built(workspace) else None
+    return kept_index(workspace, scope.text, saved)
 
 
 def _solve(

@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from attribution.ekfac import Layer
+from attribution.exact_norms import exact_norms_part
 from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
-from attribution.index import Progress, silent
+from attribution.index import Part, Progress, load, silent
 from attribution.scope import Scope
 from attribution.sweep import Encoded, Metric, products, sweep
 from attribution.variants import State, weights_of
@@ -98,7 +98,6 @@ class SweepSide:
 
     def train(self, progress: Progress) -> np.ndarray:
         n = len(self.workspace.train)
-        dtype = DTYPES[precision_of(self.workspace.classifier)]
         positions, what = np.arange(n), f"exact scores over {self.scope.text}"
         dots = -sweep(
             self.workspace.classifier,
@@ -106,25 +105,27 @@ class SweepSide:
             self.vector,
             weights=weights_of(self.workspace, self.state),
             states=self._states(positions),
-            dtype=dtype,
+            dtype=DTYPES[precision_of(self.workspace.classifier)],
             progress=lambda done: progress(done, n, what),
         )
-        if self.normalise == "none":
-            return dots
-        key = ("exact norms", self.state, self.scope, self.normalise, self.damping)
-        return cosine(dots, self.workspace.memo(key, lambda: self._products(positions, progress, dtype)[1]), self.norm)
+        return dots if self.normalise == "none" else cosine(dots, self._norms(positions, progress), self.norm)
 
     def exactly(self, positions: np.ndarray) -> np.ndarray:
         """Exact scores of some training examples, in float32: (positions,).
 
         To three digits where the pass starts from states that the index keeps in half precision.
         """
-        if self.scope.is_linear:
-            dots, norms = self._products(positions, silent)
-            return -dots if self.normalise == "none" else cosine(-dots, norms, self.norm)
-        encoded, labels = self.workspace.encoded_train(positions)
-        weights = weights_of(self.workspace, self.state)
-        return -sweep(self.workspace.classifier, encoded, labels, self.vector, weights=weights)
+        if self.normalise != "none" and not self._are_norms_kept:
+            dots, norms = self._products(positions)
+            return cosine(-dots, norms, self.norm)
+        dots = -sweep(
+            self.workspace.classifier,
+            *self.workspace.encoded_train(positions),
+            self.vector,
+            weights=weights_of(self.workspace, self.state),
+            states=self._states(positions),
+        )
+        return dots if self.normalise == "none" else cosine(dots, self._norms(positions, silent), self.norm)
 
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
         dots = -sweep(
@@ -138,11 +139,33 @@ class SweepSide:
         if self.normalise == "none":
             return dots
         positions, place = np.unique(owner, return_inverse=True)
-        return cosine(dots, self._products(positions, silent)[1][place], self.norm)
+        norms = self._norms(positions, silent) if self._are_norms_kept else self._products(positions)[1]
+        return cosine(dots, norms[place], self.norm)
 
-    def _products(
-        self, positions: np.ndarray, progress: Progress, dtype: torch.dtype = torch.float32
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _norms(self, positions: np.ndarray, progress: Progress) -> np.ndarray:
+        """The norms of some training examples' gradients: kept, and made for all of them where they are not yet."""
+        if isinstance(self.state, int):
+            return np.asarray(load(self.workspace, self._kept, progress)["norms"])[positions]
+        key = ("exact norms", self.state, self.scope, self.normalise, self.damping)
+        everything = np.arange(len(self.workspace.train))
+        return self.workspace.memo(key, lambda: self._products(everything, progress)[1])[positions]
+
+    @property
+    def _are_norms_kept(self) -> bool:
+        return isinstance(self.state, int) and self._kept.is_built(self.workspace)
+
+    @property
+    def _kept(self) -> Part:
+        assert isinstance(self.state, int)
+        damping = self.damping if self.normalise == "relatif" else None
+        precision = self._metric_precision
+        return exact_norms_part(self.workspace, self.scope.text, self.state, damping=damping, precision=precision)
+
+    @property
+    def _metric_precision(self) -> str:
+        return precision_of(self.workspace.classifier) if self.normalise == "relatif" else "fp32"
+
+    def _products(self, positions: np.ndarray, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
         """⟨v, ∇ℓ_i⟩ and the norms of some training examples' gradients, of which nothing is dropped."""
         layers = self.layers if self.normalise == "relatif" else None
         dots, squares = products(
@@ -152,8 +175,7 @@ class SweepSide:
             Metric(names=self.scope.layers, layers=layers, damping=self.damping),
             weights=weights_of(self.workspace, self.state),
             states=self._states(positions),
-            dtype=dtype,
-            metric_dtype=DTYPES[precision_of(self.workspace.classifier)] if layers else torch.float32,
+            metric_dtype=DTYPES[self._metric_precision],
             progress=lambda done: progress(done, len(positions), "exact norms"),
         )
         return dots, np.sqrt(squares)

@@ -87,9 +87,10 @@ def products(
 ) -> tuple[np.ndarray, np.ndarray]:
     """⟨v, ∇ℓ_i⟩ and ∇ℓ_iᵀ M ∇ℓ_i of every encoded row over linear layers: two arrays (rows,).
 
-    v (out, in) is given by layer. Nothing is truncated: for the second, every gradient is formed whole, in the
-    eigenbasis where the metric has one. `metric_dtype`: what turns it there; of the sum of so many squares bfloat16
-    keeps four digits. Cost: a forward and a backward pass, and about three products of the layers' size a token.
+    v (out, in) is given by layer; a layer that it lacks adds nothing. Nothing is truncated: for the second, every
+    gradient is formed whole, in the eigenbasis where the metric has one. `metric_dtype`: what turns it there; of the
+    sum of so many squares bfloat16 keeps four digits. Cost: a forward and a backward pass, and about three products of
+    the layers' size a token.
     """
     inverse = {name: layer.inverse(metric.damping) for name, layer in (metric.layers or {}).items()}
     targets = torch.from_numpy(labels).to(classifier.device)
@@ -107,10 +108,10 @@ def products(
             entering=padded_states(classifier, rows, states),
         )
         for name, pair in found.factors.items():
-            with computing_in(classifier.device, dtype):
-                dots = _dots(*pair, vector[name])
+            if name in vector:
+                with computing_in(classifier.device, dtype):
+                    made[0, rows] += _dots(*pair, vector[name]).double().cpu().numpy()
             squares = _squares(*read_tokens(pair), metric, name, inverse, metric_dtype)
-            made[0, rows] += dots.double().cpu().numpy()
             made[1, rows] += squares.double().cpu().numpy()
         done += len(rows)
         progress(done)

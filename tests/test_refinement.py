@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attribution import attribute, refinement, sides
+from attribution import attribute, exact_norms, refinement, sides
 from attribution.refinement import refine
 from attribution.results import ScoreTable
 from attribution.workspace import Workspace
@@ -67,3 +67,22 @@ def test_in_half_precision_it_is_nearly_the_same(
     half = refine(table).scores
     assert np.abs(half - whole).max() > 0, "nothing was done in bfloat16"
     assert np.corrcoef(half, whole)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("method", ["relatif", "gc"])
+def test_norms_are_made_once_and_kept(fresh: Workspace, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second exact answer, and the exact top of an index's, read the norms, and are what they are without them."""
+    asked: dict[str, Any] = {"scope": "last:2", "test": 4}
+    alone = attribute(fresh, method, scorer="index", **asked).reranked()
+    refine(attribute(fresh, method, scorer="index", **{**asked, "test": 3}))
+    space = reopened(fresh)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("norms were made again")
+
+    monkeypatch.setattr(sides, "products", never)
+    monkeypatch.setattr(exact_norms, "products", never)
+    again = attribute(space, method, scorer="index", **asked).reranked()
+    np.testing.assert_allclose(again.scores, alone.scores, rtol=1e-4, atol=1e-6)
+    rows = again.scored.exact_rows
+    np.testing.assert_allclose(refine(again).scores[rows], again.scores[rows], rtol=1e-4, atol=1e-6)
