@@ -296,6 +296,20 @@ def evaluate(
 
 
 @app.command()
+def export(
+    workspace: WorkspaceArgument,
+    model: Annotated[Path | None, typer.Option(help="A new folder for the classifier.")] = None,
+) -> None:
+    """Write the classifier as a plain Hugging Face folder."""
+    from attribution.exporting import export_model
+    from attribution.workspace import open_workspace
+
+    if model is None:
+        raise UserError("export needs what to write: --model FOLDER.")
+    print(export_model(open_workspace(workspace, device="cpu"), model))
+
+
+@app.command()
 def methods(form: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
     """List the methods."""
     import json
