@@ -33,7 +33,7 @@ demo: setup ## open the dashboard (PORT=…, WORKSPACE=…)
 
 test: $(VENV)/.installed-test ## set up, then run every test
 	@sh tests/browser/ensure_chromium.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test ## ruff and pyright
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -25,6 +25,13 @@ torch.set_num_threads(1)
 N_TRAIN, N_TEST = 40, 11
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the run by file, which keeps a file's fixtures together; one of them has the browser."""
+    for item in items:
+        group = "browser" if "browser" in item.path.parts else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Single texts, two checkpoints of the last block; n_test differs from n_train so that no transposition hides."""
