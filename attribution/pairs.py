@@ -177,8 +177,8 @@ def _some_by_factors(asked: Sequence[Query], kind: str, planned: Plan, encoded: 
             entering, gradients = read_tokens(pair)
             if curvature:
                 entering, gradients = entering @ curvature[name].of_inputs, gradients @ curvature[name].of_gradients
-            whole = gradients.mT @ entering
-            solved = whole if inverse[name] is None else whole * inverse[name]
+            whole, scale = gradients.mT @ entering, inverse[name]
+            solved = whole if scale is None else whole * scale
             dots[:, rows] += turned[name].products(solved).double().cpu().numpy()
             if 0 in rows:
                 at = rows.tolist().index(0)

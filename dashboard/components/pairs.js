@@ -4,6 +4,7 @@ const SIDES = ["row", "column"];
 const NAMES = { row: "Test text", column: "Training example" };
 const WEAKEST = 0.06; // weaker links would hide the others
 const MOST = 150;
+const UNASKED = 50; // of which so many are drawn in full while no word is lit
 const NAMED = 3;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -112,10 +113,10 @@ function createPairs(root) {
         node.setAttribute("aria-selected", String(same(pinned, { side, index })));
       });
     }
-    for (const { node, row, column } of links) {
-      const on = !chosen || chosen.index === (chosen.side === "row" ? row : column);
+    links.forEach(({ node, row, column }, place) => {
+      const on = chosen ? chosen.index === (chosen.side === "row" ? row : column) : place < UNASKED;
       node.classList.toggle("dim", !on);
-    }
+    });
     for (const { node, row, column } of cells) {
       const on = !chosen || chosen.index === (chosen.side === "row" ? row : column);
       node.classList.toggle("dim", !on);

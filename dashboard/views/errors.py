@@ -79,7 +79,7 @@ def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> None:
             ),
         },
     )
-    downloads.examples(kept[columns], what)
+    downloads.examples(kept.filter(columns), what)
     if event["selection"]["rows"]:
         state.choose(test=int(kept.index[event["selection"]["rows"][0]]), label="predicted")
         st.switch_page("views/explain.py")

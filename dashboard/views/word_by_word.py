@@ -20,15 +20,17 @@ def panel(scores: TokenScores) -> None:
         st.caption("Open a training example in a list above: which of its words raised which word of the text?")
         return
     title.markdown(f"##### Word by word with training example {selection.row:,}")
-    choice.segmented_control(
-        "Draw as",
-        state.PAIR_DRAWINGS,
-        default=selection.pairs or None,
-        format_func=str.capitalize,
-        key=f"pairs {selection.pairs}",
-        on_change=lambda: state.choose(pairs=st.session_state[f"pairs {selection.pairs}"] or ""),
-        label_visibility="collapsed",
-    )
+    key = f"pairs {selection.pairs}"
+    with choice.container(horizontal_alignment="right"):
+        st.segmented_control(
+            "Draw as",
+            state.PAIR_DRAWINGS,
+            default=selection.pairs or None,
+            format_func=str.capitalize,
+            key=key,
+            on_change=lambda: state.choose(pairs=st.session_state[key] or ""),
+            label_visibility="collapsed",
+        )
     groups = present.pair_groups(scores, clicked=selection.token, subwords=state.keep("subwords", False))
     if not selection.pairs:
         st.caption(
