@@ -4,7 +4,7 @@ The matrix that a clicked token's shaded words are one row of (Meng et al. 2020 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,14 +144,25 @@ def _by_factors(
     shapes = [classifier.model.get_submodule(name).weight.shape for name in layers]
     numbers = len(asked[0].example.tokens) * sum(sum(shape) for shape in shapes)
     size, made = max(1, ROOM // numbers), []
+    count = len(encoded["input_ids"])
+    total = count * -(-len(asked) // size)
     for start in range(0, len(asked), size):
-        progress(start, len(asked), "word by word")
-        made.append(_some_by_factors(asked[start : start + size], kind, planned, encoded, position))
-    progress(len(asked), len(asked), "word by word")
+
+        def note(done: int, before: int = start // size * count) -> None:
+            progress(before + done, total, "erased copies, word by word")
+
+        made.append(_some_by_factors(asked[start : start + size], kind, planned, encoded, position, note))
     return np.concatenate(made)
 
 
-def _some_by_factors(asked: Sequence[Query], kind: str, planned: Plan, encoded: Encoded, position: int) -> np.ndarray:
+def _some_by_factors(
+    asked: Sequence[Query],
+    kind: str,
+    planned: Plan,
+    encoded: Encoded,
+    position: int,
+    note: Callable[[int], None],
+) -> np.ndarray:
     first, choices, scope = asked[0], planned.choices, planned.scope
     workspace, classifier = first.workspace, first.classifier
     (state,) = planned.states(workspace)
@@ -168,7 +179,7 @@ def _some_by_factors(asked: Sequence[Query], kind: str, planned: Plan, encoded: 
     }
     inverse = {name: curvature[name].inverse(choices.damping) if curvature else None for name in scope.layers}
     label = torch.from_numpy(workspace.label_ids(workspace.train.iloc[[position]])).to(classifier.device)
-    dots, square = np.zeros((len(asked), len(encoded["input_ids"]))), 0.0
+    dots, square, done = np.zeros((len(asked), len(encoded["input_ids"]))), 0.0, 0
     for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]], tokens=TOKENS):
         labels = label.expand(len(rows))
         inputs = classifier.pad(encoded, rows.tolist())
@@ -184,6 +195,8 @@ def _some_by_factors(asked: Sequence[Query], kind: str, planned: Plan, encoded: 
                 at = rows.tolist().index(0)
                 other = solved if choices.normalise == "relatif" else whole
                 square += float((whole[at] * other[at]).sum())
+        done += len(rows)
+        note(done)
     if choices.normalise == "none":
         return -dots
     lengths = np.array([_length(turned, inverse, number, choices.normalise) for number in range(len(asked))])

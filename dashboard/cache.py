@@ -156,6 +156,21 @@ def pairs(asked: Query, train_id: int, groups: Sequence[tuple[int, ...]], settin
     return _pairs(asked, _key(asked), train_id, tuple(groups), settings)
 
 
+def start_pairs(
+    asked: Query, train_id: int, groups: Sequence[tuple[int, ...]], settings: Settings
+) -> background.Work[WordPairs]:
+    """Begin what `pairs` does in the background, for texts so long that somebody may want to stop it."""
+    return background.start(
+        pairs_key(asked, train_id, groups, settings),
+        lambda progress: word_pairs(asked, train_id, dict(settings), groups=groups, progress=progress),
+    )
+
+
+def pairs_key(asked: Query, train_id: int, groups: Sequence[tuple[int, ...]], settings: Settings) -> tuple:
+    """The key under which the work of `start_pairs` is found."""
+    return ("pairs", *_key(asked), train_id, tuple(groups), settings)
+
+
 def lacks_pairs(settings: Settings) -> bool:
     """Whether something has to be computed from the training set before `pairs`."""
     return not all(part.is_built(workspace()) for part in pairs_parts(workspace(), dict(settings)))

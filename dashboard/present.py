@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from attribution.pairs import WordPairs
 from attribution.query import Query
@@ -11,6 +12,8 @@ from attribution.results import ScoreTable, TokenScores, WordScore
 from attribution.tokens import Word
 from dashboard.components import LabelProbability, PairWord, Token, TrainingRow
 from dashboard.components import Word as ShadedWord
+
+SHORT = 60
 
 
 def heatmap(scores: TokenScores, *, subwords: bool) -> tuple[list[Token], float, str]:
@@ -182,6 +185,11 @@ def pair_groups(scores: TokenScores, *, clicked: tuple[int, ...], subwords: bool
     """The rows of a pair view: the text's words, or its tokens; a special token only where it is clicked."""
     groups = _single_tokens(scores) if subwords else scores.query.example.words
     return [word.tokens for word in groups if not word.special or set(word.tokens) & set(clicked)]
+
+
+def is_short(row: pd.Series) -> bool:
+    """Whether a training example has so few words that a pair view of it is there in a second or two."""
+    return len(f"{row['text']} {row.get('text_pair') or ''}".split()) <= SHORT
 
 
 def pair_words(found: WordPairs) -> tuple[list[PairWord], list[PairWord]]:

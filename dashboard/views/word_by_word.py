@@ -2,12 +2,13 @@
 
 import streamlit as st
 
+from attribution.pairs import WordPairs
 from attribution.quantity import DIFFERENTIABLE
 from attribution.results import TokenScores
-from dashboard import cache, present, state
+from dashboard import background, cache, present, state
 from dashboard.components import pair_view
 from dashboard.markdown import plain
-from dashboard.views import downloads
+from dashboard.views import building, downloads
 
 
 @st.fragment
@@ -46,8 +47,9 @@ def panel(scores: TokenScores) -> None:
             st.caption("The training set has to be read first: this is drawn when the lists above are there.")
             return
         st.caption("Meanwhile this is the answer of the classification head alone.")
-    with st.spinner("Erasing one word after the other…"):
-        found = cache.pairs(scores.query, selection.row, groups, settings)
+    found = _found(scores, selection.row, groups, settings)
+    if found is None:
+        return
     rows, columns = present.pair_words(found)
     pair_view(
         rows,
@@ -62,3 +64,23 @@ def panel(scores: TokenScores) -> None:
     with export:
         downloads.pairs(found, [word["text"] for word in rows], [word["text"] for word in columns])
     facts.caption(plain(present.pair_facts(found)), text_alignment="right")
+
+
+def _found(
+    scores: TokenScores, train_id: int, groups: list[tuple[int, ...]], settings: cache.Settings
+) -> WordPairs | None:
+    """The matrix, or None while a long text's is in the making."""
+    if present.is_short(scores.query.workspace.train.loc[train_id]):
+        with st.spinner("Erasing one word after the other…"):
+            return cache.pairs(scores.query, train_id, groups, settings)
+    key = cache.pairs_key(scores.query, train_id, groups, settings)
+    work = background.find(key)
+    if work is not None and not work.running and work.result is None:
+        st.caption(plain(work.failure or "Stopped before it was done."))
+        if not st.button("Start again", key="pairs-again"):
+            return None
+        work = None
+    work = work or cache.start_pairs(scores.query, train_id, groups, settings)
+    if work.running:
+        building.follow(lambda: background.find(key), "pairs")
+    return work.result
