@@ -229,7 +229,9 @@ def explain(
     against: Annotated[str | None, typer.Option(help="Explain the margin over this label.")] = None,
     top: Annotated[int, typer.Option(min=0, help="Rows a side; 0: every training example.")] = 10,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")] = None,
-    form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    form: Annotated[
+        str, typer.Option("--format", help="table, json, csv, or html: a page that stands alone.")
+    ] = "table",
     output: Annotated[Path | None, typer.Option(help="A file instead of stdout.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -240,8 +242,8 @@ def explain(
     from attribution.workspace import open_workspace
 
     writers = {"table": explaining.as_table, "json": explaining.as_json, "csv": explaining.as_csv}
-    if form not in writers:
-        raise unknown("format", form, writers)
+    if form not in (*writers, "html"):
+        raise unknown("format", form, (*writers, "html"))
     get_method(method)
     query = make_query(
         open_workspace(workspace, device=device),
@@ -260,6 +262,11 @@ def explain(
                 f"it is read to character {cut} of {len(query.example.texts[segment])}.",
                 file=sys.stderr,
             )
+    if form == "html":
+        from attribution.report import report
+
+        _write(report(query, method, _settings(settings or []), top=top, progress=Reporter()), output)
+        return
     answer = explaining.explain(query, method, _settings(settings or []), top=top, progress=Reporter())
     _write(writers[form](answer), output)
 

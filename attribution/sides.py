@@ -58,9 +58,16 @@ class HeadSide:
         return self._scaled(-self.units.dot(self.vector), self.norms)[positions]
 
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        return self.of_units(self.units_of(encoded, labels), owner)
+
+    def units_of(self, encoded: Encoded, labels: np.ndarray) -> HeadUnits:
+        """The head's gradients of encoded rows, which do not depend on what is asked."""
         features, logits = self.workspace.classifier.collect(encoded, weights=weights_of(self.workspace, self.state))
-        dots = -head_units(features, logits, labels, bias=self.bias).dot(self.vector)
-        return self._scaled(dots, None if self.norms is None else self.norms[owner])
+        return head_units(features, logits, labels, bias=self.bias)
+
+    def of_units(self, units: HeadUnits, owner: np.ndarray) -> np.ndarray:
+        """As `copies`, from the gradients of the rows."""
+        return self._scaled(-units.dot(self.vector), None if self.norms is None else self.norms[owner])
 
     def _scaled(self, dots: np.ndarray, norms: np.ndarray | None) -> np.ndarray:
         return dots if norms is None else cosine(dots, norms, self.norm)

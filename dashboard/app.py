@@ -7,6 +7,7 @@ import streamlit as st
 from attribution.errors import UserError
 from attribution.registry import FAMILIES, list_methods
 from dashboard import cache, state
+from dashboard.components import copy_link
 from dashboard.markdown import plain
 
 
@@ -53,6 +54,8 @@ def _frame() -> None:
             f"{plain(settings.model.removeprefix('package:'))} · {plain(settings.trainable or 'as it came')}  \n"
             f"{1 - wrong / len(table):.1%} right · {wrong:,} wrong"
         )
+    with st.sidebar:
+        copy_link(key="copy-link")
     state.show_notices()
 
 

@@ -12,8 +12,10 @@ import streamlit as st
 from attribution.artifacts import Feature, feature_values, list_features
 from attribution.errors import UserError
 from attribution.index import Part
+from attribution.pairs import WordPairs, pairs_parts, word_pairs
 from attribution.query import Query, make_query, with_tokens
 from attribution.registry import required_parts, run_method, standard_parts
+from attribution.report import report as report_of
 from attribution.results import ScoreTable, TokenScores, WordScore
 from attribution.scoring import FIDELITY
 from attribution.workspace import Workspace, open_workspace
@@ -142,6 +144,46 @@ def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[i
         key = (key_of(table, settings), table.scored.exact, ids)
         found = _kept(_word_store(), key, dict(zip(ids, table.words_of(ids), strict=True)))
     return found
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def _pairs(_query: Query, key: tuple, train_id: int, groups: tuple[tuple[int, ...], ...], settings: Settings) -> Any:
+    return word_pairs(_query, train_id, dict(settings), groups=groups)
+
+
+def pairs(asked: Query, train_id: int, groups: Sequence[tuple[int, ...]], settings: Settings) -> WordPairs:
+    """How much each word of a training example raised each group of test tokens."""
+    return _pairs(asked, _key(asked), train_id, tuple(groups), settings)
+
+
+def start_pairs(
+    asked: Query, train_id: int, groups: Sequence[tuple[int, ...]], settings: Settings
+) -> background.Work[WordPairs]:
+    """Begin what `pairs` does in the background, for texts so long that somebody may want to stop it."""
+    return background.start(
+        pairs_key(asked, train_id, groups, settings),
+        lambda progress: word_pairs(asked, train_id, dict(settings), groups=groups, progress=progress),
+    )
+
+
+def pairs_key(asked: Query, train_id: int, groups: Sequence[tuple[int, ...]], settings: Settings) -> tuple:
+    """The key under which the work of `start_pairs` is found."""
+    return ("pairs", *_key(asked), train_id, tuple(groups), settings)
+
+
+def lacks_pairs(settings: Settings) -> bool:
+    """Whether something has to be computed from the training set before `pairs`."""
+    return not all(part.is_built(workspace()) for part in pairs_parts(workspace(), dict(settings)))
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _report(_query: Query, key: tuple, method: str, settings: Settings, train_id: int | None) -> str:
+    return report_of(_query, method, dict(settings), train_id=train_id)
+
+
+def report(table: ScoreTable, settings: Settings, train_id: int | None = None) -> str:
+    """An answer as a page that stands alone, word by word with a training example or with the first proponent."""
+    return _report(table.query, _key(table.query), table.method, settings, train_id)
 
 
 def key_of(table: ScoreTable, settings: Settings) -> tuple:

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
+from attribution.pairs import WordPairs
 from attribution.query import Query
 from attribution.registry import Method
 from attribution.results import ScoreTable, TokenScores, WordScore
 from attribution.tokens import Word
-from dashboard.components import LabelProbability, Token, TrainingRow
+from dashboard.components import LabelProbability, PairWord, Token, TrainingRow
 from dashboard.components import Word as ShadedWord
+
+SHORT = 60
 
 
 def heatmap(scores: TokenScores, *, subwords: bool) -> tuple[list[Token], float, str]:
@@ -175,3 +179,48 @@ def _shaded(word: WordScore) -> ShadedWord:
 def signed(score: float) -> str:
     """A score with its sign and three digits; a real minus sign."""
     return f"{score:+#.3g}".rstrip(".").replace("-", "−")
+
+
+def pair_groups(scores: TokenScores, *, clicked: tuple[int, ...], subwords: bool) -> list[tuple[int, ...]]:
+    """The rows of a pair view: the text's words, or its tokens; a special token only where it is clicked."""
+    groups = _single_tokens(scores) if subwords else scores.query.example.words
+    return [word.tokens for word in groups if not word.special or set(word.tokens) & set(clicked)]
+
+
+def is_short(row: pd.Series) -> bool:
+    """Whether a training example has so few words that a pair view of it is there in a second or two."""
+    return len(f"{row['text']} {row.get('text_pair') or ''}".split()) <= SHORT
+
+
+def pair_words(found: WordPairs) -> tuple[list[PairWord], list[PairWord]]:
+    """The words of both sides of a pair view as they are drawn."""
+    example = found.query.example
+    rows = []
+    for group in found.groups:
+        pieces = [example.tokens[index] for index in group]
+        first = pieces[0]
+        whole = next((word for word in example.words if word.tokens == tuple(group)), None)
+        text = whole.text if whole is not None else first.text
+        rows.append((text, first.start, pieces[-1].end, first.segment, first.special))
+    columns = [(word.text, word.start, word.end, word.segment, word.special) for word in found.words]
+    return _spaced(rows, example.texts), _spaced(columns, found.example.texts)
+
+
+def _spaced(words: Sequence[tuple[str, int, int, int, bool]], texts: Sequence[str]) -> list[PairWord]:
+    made, ends = [], [0, 0]
+    for text, start, end, segment, special in words:
+        gap = special or start > ends[segment] or not made
+        made.append(PairWord(text=text, space_before=gap, segment=segment, special=special))
+        ends[segment] = max(ends[segment], end)
+    return made
+
+
+def pair_row(found: WordPairs, clicked: tuple[int, ...]) -> int | None:
+    """The row of the clicked tokens, if one is."""
+    return next((number for number, group in enumerate(found.groups) if set(group) & set(clicked)), None)
+
+
+def pair_facts(found: WordPairs) -> str:
+    """How large the matrix is, over which parameters, and how long it took."""
+    rows, columns = found.scores.shape
+    return f"{rows} × {columns} words · exact over {found.parameters['scope']} · {found.seconds:.2f} s"

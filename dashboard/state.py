@@ -14,6 +14,7 @@ from dashboard.markdown import plain
 
 LONGEST_PATTERN = 500
 MOST_METHODS = 4
+PAIR_DRAWINGS = ("links", "heatmap")
 _TOKENS = re.compile(r"\d{1,6}(-\d{1,6})*")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _SESSION = "influscope selection"
@@ -27,7 +28,8 @@ class Selection:
     `methods` are those compared, none for the ones that are ready; `axes` the two of them whose scores are drawn
     against each other; `row` the training example that is marked in every list, `lowest` the end that the lists show.
     `family` and `find` narrow the catalogue of methods. `feature` of the training examples, none for the workspace's
-    first; `pattern` is what the feature of that name seeks.
+    first; `pattern` is what the feature of that name seeks. `pairs`: how the text and `row` are drawn word by word, if
+    that was asked for.
     """
 
     test: int | None = None
@@ -44,6 +46,7 @@ class Selection:
     find: str = ""
     feature: str = ""
     pattern: str = ""
+    pairs: str = ""
 
 
 def current() -> Selection:
@@ -77,6 +80,7 @@ def sync(
         "saliency": saliencies,
         "family": families,
         "feature": features,
+        "pairs": PAIR_DRAWINGS,
     }
     changes = _comparison(methods, trains)
     for name, allowed in choices.items():
@@ -155,6 +159,7 @@ def _store(selection: Selection) -> None:
         "side": "lowest" if selection.lowest else "",
         "family": selection.family,
         "find": selection.find,
+        "pairs": selection.pairs,
     }
     wanted = {name: value for name, value in wanted.items() if value}
     if wanted != st.query_params.to_dict():

@@ -4,13 +4,14 @@ import streamlit as st
 
 from attribution.artifacts import Feature
 from attribution.explain import sign_sentence
+from attribution.provenance import provenance_of
 from attribution.query import sample_ids
 from attribution.results import ScoreTable
-from dashboard import artifact_charts, artifacts, background, cache, present, state
+from dashboard import artifact_charts, artifacts, background, cache, exports, present, state
 from dashboard.artifacts import Artifact
 from dashboard.components import training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, influence_plot, picker
+from dashboard.views import building, downloads, influence_plot, picker
 
 SAMPLES = (5, 10, 20)
 
@@ -149,12 +150,15 @@ def _slice(artifact: Artifact, table: ScoreTable, settings: cache.Settings, feat
     said = artifacts.slice_sentence(found.result, feature, table.query, table.method, selection.label)
     st.markdown(plain(said))
     dark = st.context.theme.type == "dark"
+    figure = artifact_charts.slice_curves(found.result, artifact.fit, feature=feature.title, dark=dark)
+    made = {**provenance_of(table), "tests": " ".join(map(str, asked["tests"]))}
     st.plotly_chart(
-        artifact_charts.slice_curves(found.result, artifact.fit, feature=feature.title, dark=dark),
+        figure,
         key="slice chart",
-        config={"displayModeBar": False},
+        config=exports.plot_config(exports.file_name(made, f"{feature.name} slice", "png")),
         alt=f"Mean curve over a slice, and this example's. {said}",
     )
+    downloads.plot(figure, f"{feature.title}, mean over a slice", made, key="slice")
 
 
 def _slice_choice() -> list[int]:

@@ -8,13 +8,14 @@ import streamlit as st
 from attribution import comparison
 from attribution.comparison import Agreement
 from attribution.errors import UserError
+from attribution.provenance import provenance_of_all
 from attribution.query import Query
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable
-from dashboard import background, cache, comparing, comparison_charts, present, state
+from dashboard import background, cache, comparing, comparison_charts, exports, present, state
 from dashboard.components import probability_bars, training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, picker
+from dashboard.views import building, downloads, picker
 
 
 def page() -> None:
@@ -114,6 +115,7 @@ def _lists(names: Sequence[str], tables: Sequence[ScoreTable], refused: dict[str
     if tables:
         st.caption("  \n".join(plain(line) for line in comparing.signs(tables)))
         _marked(tables[0].ids, ranked)
+        downloads.comparison(tables)
     found = {table.method: table for table in tables}
     for name, column in zip(names, st.columns(len(names)), strict=True):
         with column.container(border=True):
@@ -172,24 +174,28 @@ def _scatter(tables: Sequence[ScoreTable]) -> None:
             args=(key, number, axes),
         )
     first, second = (next(table for table in tables if table.method == name) for name in axes)
+    figure = comparison_charts.score_scatter(
+        first.ids,
+        first.scores,
+        second.scores,
+        comparing.same_label(first),
+        titles=(get_method(axes[0]).title, get_method(axes[1]).title),
+        selected=state.current().row,
+        dark=st.context.theme.type == "dark",
+    )
+    made = provenance_of_all([first, second])
+    name = exports.file_name({**made, "method": "-".join(axes)}, "scores", "png")
     st.plotly_chart(
-        comparison_charts.score_scatter(
-            first.ids,
-            first.scores,
-            second.scores,
-            comparing.same_label(first),
-            titles=(get_method(axes[0]).title, get_method(axes[1]).title),
-            selected=state.current().row,
-            dark=st.context.theme.type == "dark",
-        ),
+        figure,
         key="scatter",
         on_select=_pick,
         selection_mode="points",
-        config={"displaylogo": False, "scrollZoom": True},
+        config={"displaylogo": False, "scrollZoom": True, "toImageButtonOptions": exports.picture(name)},
         alt=f"Scores of {len(first.scores):,} training examples: {get_method(axes[0]).title} across, "
         f"{get_method(axes[1]).title} upwards.",
     )
     st.caption("A point a training example; click one to mark its row in the lists.")
+    downloads.plot(figure, "Scores of two methods", made, key="scatter")
 
 
 def _choose_axis(key: str, number: int, axes: tuple[str, str]) -> None:
@@ -207,8 +213,8 @@ def _pick() -> None:
 
 def _agreement(tables: Sequence[ScoreTable]) -> None:
     st.markdown("##### How far do they agree?")
-    single = comparison.agreement(tables)
-    _matrices(single, "This example")
+    single, made = comparison.agreement(tables), provenance_of_all(tables)
+    _matrices(single, "This example", made)
     workspace, selection = cache.workspace(), state.current()
     count, seed, ask = st.columns([1, 1, 2.4], vertical_alignment="bottom")
     most = min(100, len(workspace.test))
@@ -238,21 +244,26 @@ def _agreement(tables: Sequence[ScoreTable]) -> None:
     if found is not None and found.failure:
         st.error(plain(found.failure))
     if found is not None and found.result is not None:
-        _matrices(found.result, f"Mean of {number} test examples, seed {drawn}")
+        made = {**made, "question": f"{number} test examples", "tests": " ".join(map(str, tests))}
+        _matrices(found.result, f"Mean of {number} test examples, seed {drawn}", made)
 
 
-def _matrices(found: Agreement, over: str) -> None:
+def _matrices(found: Agreement, over: str, made: Mapping[str, str]) -> None:
     dark = st.context.theme.type == "dark"
     drawn = [("Spearman's correlation of all scores", found.spearman, True)]
     drawn += [(f"Share of the top {top} in common", values, False) for top, values in found.overlaps.items()]
     for place, (what, values, signed) in zip(st.columns(len(drawn)), drawn, strict=True):
         place.caption(f"**{what}**")
+        figure, key = comparison_charts.matrix(found.methods, values, signed=signed, dark=dark), f"matrix {what} {over}"
+        name = exports.file_name({**made, "method": "-".join(found.methods)}, what, "png")
         place.plotly_chart(
-            comparison_charts.matrix(found.methods, values, signed=signed, dark=dark),
-            key=f"matrix {what} {over}",
-            config={"displayModeBar": False},
+            figure,
+            key=key,
+            config=exports.plot_config(name),
             alt=comparing.matrix_alt(f"{what}; {over.lower()}", found.methods, values),
         )
+        with place:
+            downloads.plot(figure, what, made, key=key)
     st.caption(plain(f"{over}. Time of an answer: {comparing.seconds(found)}. {comparing.undefined(found)}"))
 
 

@@ -3,8 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import cache, charts, state, tables
+from attribution.provenance import workspace_provenance
+from dashboard import cache, charts, exports, state, tables
 from dashboard.markdown import plain
+from dashboard.views import downloads
 
 
 def page() -> None:
@@ -30,15 +32,18 @@ def _matrix(table: pd.DataFrame, labels: list[str]) -> tuple[str, str] | None:
     The figure must not depend on the choice: Streamlit forgets the selection of a figure that changes.
     """
     accuracy = 1 - table["wrong"].mean()
+    figure = charts.confusion_matrix(table, labels, dark=st.context.theme.type == "dark")
+    made = workspace_provenance(cache.workspace())
     event = st.plotly_chart(
-        charts.confusion_matrix(table, labels, dark=st.context.theme.type == "dark"),
+        figure,
         key="confusion",
         on_select="rerun",
         selection_mode="points",
         width="content",
-        config={"displayModeBar": False},
+        config=exports.plot_config(exports.file_name(made, "confusion matrix", "png")),
         alt=f"Confusion matrix of {len(table)} test examples; accuracy {accuracy:.1%}.",
     )
+    downloads.plot(figure, "Confusion matrix", made, key="confusion")
     points = event["selection"]["points"]
     return tuple(points[0]["customdata"]) if points else None
 
@@ -74,6 +79,7 @@ def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> None:
             ),
         },
     )
+    downloads.examples(kept.filter(columns), what)
     if event["selection"]["rows"]:
         state.choose(test=int(kept.index[event["selection"]["rows"][0]]), label="predicted")
         st.switch_page("views/explain.py")

@@ -13,7 +13,7 @@ from attribution.results import ScoreTable, TokenScores, WordScore
 from dashboard import background, cache, present, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, influence_plot, picker
+from dashboard.views import building, downloads, influence_plot, picker, word_by_word
 
 ROWS = 8
 
@@ -39,6 +39,8 @@ def body() -> None:
         because_of_label = _why_label(scores)
     for shade_words in (because_of_token, because_of_label):
         shade_words()
+    with st.container(border=True):
+        word_by_word.panel(scores)
 
 
 def _heatmap(scores: TokenScores) -> None:
@@ -142,9 +144,11 @@ def _evidence(
     for note in table.scored.notes:
         st.caption(plain(note))
     finish = _rows(table, settings, facts.empty(), opponents=side == sides[1])
-    about, exactly = st.columns([1, 1.2], vertical_alignment="center")
+    about, export, exactly = st.columns([1.1, 0.7, 1.2], vertical_alignment="center")
     with about:
-        _about(table, settings)
+        _about(table)
+    with export:
+        downloads.answer(table, settings)
     with exactly:
         _refine(table, cache.exact_key(table, settings))
     influence_plot.matching_check(table, settings)
@@ -167,8 +171,8 @@ def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *,
                 training_rows(
                     present.training_rows(shown, method, rows, words or {}, opponents=opponents),
                     key=slot if words is not None else f"{slot}-plain",
-                    selected=state.keep(f"{slot} open", None),
-                    on_select=lambda train_id: st.session_state.__setitem__(f"{slot} open", train_id),
+                    selected=state.current().row,
+                    on_select=lambda train_id: state.choose(row=train_id),
                 )
         return words is not None
 
@@ -204,7 +208,7 @@ def _refine(table: ScoreTable, key: Hashable) -> None:
         st.rerun()
 
 
-def _about(table: ScoreTable, settings: cache.Settings) -> None:
+def _about(table: ScoreTable) -> None:
     method = get_method(table.method)
     with st.popover("About this method", type="tertiary", icon=":material/info:"):
         st.markdown(f"**{method.title}** — {plain(method.paper)}")
@@ -212,13 +216,6 @@ def _about(table: ScoreTable, settings: cache.Settings) -> None:
         st.caption(f"Unit: {plain(method.unit)}.  \nWeakness: {plain(method.weakness)}")
         if table.scored.scope is not None:
             st.caption(f"Gradients over {plain(table.scored.scope)}: {table.scored.scope_size:,} parameters.")
-        st.download_button(
-            "All scores as CSV",
-            lambda: cache.reranked(table, settings).frame(0).to_csv(index=False),
-            file_name=f"{method.name}.csv",
-            mime="text/csv",
-            key=f"csv-{method.name}",
-        )
 
 
 page()

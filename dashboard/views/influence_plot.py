@@ -6,11 +6,13 @@ import streamlit as st
 
 from attribution.artifacts import Feature
 from attribution.errors import UserError
+from attribution.provenance import provenance_of
 from attribution.registry import get_method
 from attribution.results import ScoreTable
-from dashboard import artifacts, cache
+from dashboard import artifacts, cache, exports
 from dashboard.artifacts import Artifact
 from dashboard.markdown import plain
+from dashboard.views import downloads
 
 
 def finding(table: ScoreTable, settings: cache.Settings, feature: Feature, pattern: str) -> Artifact | None:
@@ -48,14 +50,16 @@ def chart(
             on_click(int(points[0]["customdata"]) if points else None)
 
     dark = st.context.theme.type == "dark"
+    figure, made = cache.scatter(table, settings, feature.name, pattern, dark=dark), provenance_of(table)
     st.plotly_chart(
-        cache.scatter(table, settings, feature.name, pattern, dark=dark),
+        figure,
         key=key,
         on_select="ignore" if on_click is None else report,
         selection_mode="points",
-        config={"displayModeBar": False},
+        config=exports.plot_config(exports.file_name(made, feature.name, "png")),
         alt=artifacts.description(found, feature, table),
     )
+    downloads.plot(figure, f"Influence against {feature.title.lower()}", made, key=key)
 
 
 @st.fragment

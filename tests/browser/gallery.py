@@ -6,9 +6,11 @@ import streamlit as st
 
 from dashboard.components import (
     LabelProbability,
+    PairWord,
     Token,
     TrainingRow,
     Word,
+    pair_view,
     probability_bars,
     token_heatmap,
     training_rows,
@@ -158,6 +160,14 @@ ANSWERS = [
     LabelProbability(label="negative", probability=0.287, predicted=False, true=True),
 ]
 
+TRAINED = ["among", "the", "finest", "hours", "of", "acting", "<img src=x onerror=alert(4)>"]
+JOINED = {("finest", "finest"): 0.3, ("finest", "acting"): 0.12, ("thing", "finest"): 0.08, ("sequel", "hours"): -0.15}
+
+
+def make_pair_words(texts: Sequence[str]) -> list[PairWord]:
+    return [PairWord(text=text, space_before=text != ".", segment=0, special=False) for text in texts]
+
+
 TOPICS = [
     LabelProbability(label=f"topic {number}", probability=0.3 / 2**number, predicted=number == 0, true=number == 10)
     for number in range(12)
@@ -210,3 +220,17 @@ with topics, st.container(border=True):
     st.markdown("**Many labels**")
     probability_bars(TOPICS, key="topics")
     training_rows([], key="nothing", selected=None)
+
+SHOWN = [text for text, _ in REVIEW[1:-1]]
+for drawing in ("links", "heatmap"):
+    with st.container(border=True):
+        st.markdown(f"**Word by word: {drawing}**")
+        pair_view(
+            make_pair_words(SHOWN),
+            make_pair_words(TRAINED),
+            [[JOINED.get((test, train), 0.0) for train in TRAINED] for test in SHOWN],
+            key=f"words-{drawing}",
+            drawing=drawing,
+            label="positive",
+            selected=None,
+        )

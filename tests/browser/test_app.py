@@ -252,3 +252,22 @@ def test_dark_scheme(hostile, open_page, address):
     else:
         expect(page.locator(".root").first).to_have_css("color", "rgb(232, 234, 237)")
         expect(page.locator(".rows .row").first).to_be_visible()
+
+
+def test_a_row_is_read_word_by_word(hostile, open_page):
+    """An opened training example is joined to the text once that is asked for; the link brings the same view back."""
+    page = settled(open_page(hostile))
+    expect(page.get_by_text("Open a training example in a list above")).to_be_visible()
+    page.locator(".rows .row .head").first.click()
+    expect(page.get_by_role("heading", name="Word by word with training example")).to_be_visible()
+    expect(page.locator(".stage")).to_have_count(0)
+    page.get_by_role("button", name="Links").click()
+    expect(page.locator(".stage .link").first).to_be_attached()
+    expect(page).to_have_url(re.compile(r"row=\d+&pairs=links"))
+    page.reload()
+    expect(page.locator(".stage .link").first).to_be_attached()
+    page.get_by_role("button", name="Heatmap").click()
+    expect(page.get_by_role("grid", name="Test text down, training example across")).to_be_visible()
+    nothing_came_alive(page)
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("status").filter(has_text="Cop")).to_be_visible()

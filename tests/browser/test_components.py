@@ -313,3 +313,81 @@ def test_arguments_start_the_script_where_asked():
     arguments = streamlit_arguments(Path("app.py"), host="127.0.0.1", port=8501)
     assert arguments[:4] == ["run", "app.py", "--server.address=127.0.0.1", "--server.port=8501"]
     assert "--browser.gatherUsageStats=false" in arguments
+
+
+def pair(page: Page, side: str, text: str) -> Locator:
+    """A word of the first pair view, on its "row" (test) or "column" (training) side."""
+    words = page.locator(f".stage:visible .text.{side} .word")
+    return words.filter(has_text=re.compile(f"^{re.escape(text)}$"))
+
+
+def test_a_word_lights_its_partners(gallery, open_page):
+    """Hovering a word on either side marks those it is joined to by sign and dims other links; leaving undoes it."""
+    page = open_page(gallery)
+    said, bright = page.locator(".said").first, page.locator(".stage:visible .link:not(.dim)")
+    pair(page, "row", "finest").hover()
+    expect(pair(page, "column", "finest")).to_have_attribute("data-mark", "+")
+    expect(pair(page, "column", "acting")).to_have_attribute("data-mark", "+")
+    expect(said).to_have_text("“finest” raised by “finest” +0.3, “acting” +0.12.")
+    expect(bright).to_have_count(2)
+    assert pair(page, "column", "hours").get_attribute("data-mark") is None
+    pair(page, "column", "hours").hover()
+    expect(pair(page, "row", "sequel")).to_have_attribute("data-mark", "−")
+    expect(said).to_have_text("“hours” lowered “sequel” −0.15.")
+    expect(page.locator(".stage:visible .link.opposing:not(.dim)")).to_have_count(1)
+    page.get_by_text("Word by word: links").hover()
+    expect(bright).to_have_count(4)
+    expect(page.locator(".stage:visible .word[data-mark]")).to_have_count(0)
+    assert page.locator(".stage img").count() == 0
+    expect(page.locator(".stage:visible")).to_have_attribute(
+        "aria-label", re.compile("strongest: finest raised finest")
+    )
+
+
+def test_a_pair_is_walked_by_keys(gallery, open_page):
+    """Tab reaches one word a side, arrows lead on, Enter keeps a word lit while one looks elsewhere, Esc frees it."""
+    page = open_page(gallery)
+    said = page.locator(".said").first
+    pair(page, "row", "the").focus()
+    page.keyboard.press("ArrowRight")
+    expect(pair(page, "row", "finest")).to_be_focused()
+    expect(said).to_contain_text("“finest” raised by")
+    page.keyboard.press("Enter")
+    expect(pair(page, "row", "finest")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Tab")
+    expect(pair(page, "column", "among")).to_be_focused()
+    expect(said).to_have_text("“among” moved hardly a word.")
+    page.keyboard.press("End")
+    expect(page.locator(".text.column .word:focus")).to_have_text("<img src=x onerror=alert(4)>")
+    page.locator(":focus").evaluate("node => node.blur()")
+    expect(said).to_contain_text("“finest” raised by")
+    pair(page, "column", "among").focus()
+    page.keyboard.press("Escape")
+    expect(pair(page, "row", "finest")).to_have_attribute("aria-selected", "false")
+
+
+def test_a_pair_as_a_heatmap(gallery, open_page):
+    """Cells say both words and the value, arrows move over them in both directions, and a head lights its line."""
+    page = open_page(gallery)
+    grid = page.get_by_role("grid", name="Test text down, training example across")
+    cells = grid.locator(".cell")
+    expect(cells).to_have_count(14 * 7)
+    strongest = grid.get_by_label("finest to finest, +0.3", exact=True)
+    expect(strongest).to_have_text("+")
+    grid.get_by_label("the to finest, 0", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    expect(strongest).to_be_focused()
+    expect(page.get_by_role("tooltip").filter(has_text="finest → finest")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    expect(grid.get_by_label("finest to thing, +0.08", exact=True)).to_be_focused()
+    grid.locator("th[scope=row]", has_text="sequel").hover()
+    expect(grid.locator(".cell:not(.dim)")).to_have_count(7)
+    assert cells.evaluate_all("nodes => nodes.filter(node => node.tabIndex === 0).length") == 1
+
+
+def test_a_pair_on_a_phone_stands_side_by_side(gallery, open_page):
+    """At 390 px the two texts are columns, a word a line, with the links between them and nothing beyond the edge."""
+    page = open_page(gallery, width=390)
+    left, right = pair(page, "row", "finest").bounding_box(), pair(page, "column", "finest").bounding_box()
+    assert left and right and left["x"] + left["width"] < right["x"]
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
