@@ -42,6 +42,16 @@ def form(parameters: Mapping[str, Parameter], *, key: str, given: Mapping[str, A
     return values
 
 
+def is_wrong(parameters: Mapping[str, Parameter], *, key: str) -> bool:
+    """Whether a field of the form that was drawn with this key holds a value that is not allowed."""
+    for name, parameter in parameters.items():
+        try:
+            parameter.check(state.keep(f"{key} {name}", parameter.default))
+        except UserError:
+            return True
+    return False
+
+
 def _field(parameter: Parameter, key: str, start: Any) -> Any:
     """The field of a parameter; its default is marked, and its help says what is allowed."""
     state.keep(key, _entry(parameter, start))

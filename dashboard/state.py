@@ -16,6 +16,7 @@ LONGEST_PATTERN = 500
 MOST_METHODS = 4
 _TOKENS = re.compile(r"\d{1,6}(-\d{1,6})*")
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_RESULT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _SESSION = "influscope selection"
 _NOTICES = "influscope notices"
 
@@ -27,7 +28,8 @@ class Selection:
     `methods` are those compared, none for the ones that are ready; `axes` the two of them whose scores are drawn
     against each other; `row` the training example that is marked in every list, `lowest` the end that the lists show.
     `family` and `find` narrow the catalogue of methods. `feature` of the training examples, none for the workspace's
-    first; `pattern` is what the feature of that name seeks.
+    first; `pattern` is what the feature of that name seeks. `experiment` is the one whose run is prepared, none for
+    the workspace's first; `result` the finished run that is open.
     """
 
     test: int | None = None
@@ -44,6 +46,8 @@ class Selection:
     find: str = ""
     feature: str = ""
     pattern: str = ""
+    experiment: str = ""
+    result: str = ""
 
 
 def current() -> Selection:
@@ -69,6 +73,7 @@ def sync(
     saliencies: Sequence[str],
     families: Sequence[str],
     features: Sequence[str],
+    experiments: Sequence[str],
 ) -> None:
     """Read the URL into the session, once a page run; what it names but the workspace lacks is ignored and noted."""
     choices = {
@@ -77,6 +82,7 @@ def sync(
         "saliency": saliencies,
         "family": families,
         "feature": features,
+        "experiment": experiments,
     }
     changes = _comparison(methods, trains)
     for name, allowed in choices.items():
@@ -90,6 +96,11 @@ def sync(
         changes["pattern"] = pattern
     elif pattern is not None:
         notice(f"The link's pattern has {len(pattern):,} characters, {LONGEST_PATTERN} at most; it is ignored.")
+    result = st.query_params.get("result")
+    if result is not None and _RESULT.fullmatch(result):
+        changes["result"] = result
+    elif result is not None:
+        notice("The link asks for a result whose name no result can have; it is ignored.")
     before = current()
     test, token = st.query_params.get("test"), st.query_params.get("token")
     if test is not None and test in map(str, tests):
@@ -149,6 +160,8 @@ def _store(selection: Selection) -> None:
         "saliency": "" if selection.saliency == "gradient_x_input" else selection.saliency,
         "feature": selection.feature,
         "pattern": selection.pattern,
+        "experiment": selection.experiment,
+        "result": selection.result,
         "methods": ",".join(selection.methods),
         "axes": ",".join(selection.axes),
         "row": "" if selection.row is None else str(selection.row),
