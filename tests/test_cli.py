@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from attribution import __version__, cli, list_methods, open_workspace
+from attribution.experiments.results import list_kept
 from attribution.workspace import Workspace
 from tests.tiny import sentences, tiny_bert, write_tables
 from tests.trainers import RATES, trained, with_log
