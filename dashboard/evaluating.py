@@ -66,7 +66,8 @@ def question_of(kept: Kept) -> Question:
 
 def asks(experiment: Experiment) -> tuple[str, str]:
     """What an experiment measures, in a sentence, and the rest of what is said of it."""
-    first, _, rest = (inspect.getdoc(experiment.function) or "").partition("\n\n")
+    said = (inspect.getdoc(experiment.function) or "").replace("`", "")
+    first, _, rest = said.partition("\n\n")
     return " ".join(first.split()), " ".join(rest.split())
 
 

@@ -13,6 +13,7 @@ from dashboard.charts import INK, escaped, short
 from dashboard.experiment_tables import (
     CONTROL,
     METHOD,
+    UNITS,
     Measure,
     Reading,
     Row,
@@ -26,7 +27,9 @@ GREY = {False: "#667085", True: "#98a2b3"}
 DASHES = ("solid", "dash", "dot", "dashdot")
 LONGEST = 34
 PAPERS = "the paper's"
-GAP = 76
+GAP, ABOVE = 76, 36
+# Values of the paper this many times as large as any of ours would leave nothing to see of ours.
+COMPARABLE = 10
 
 
 def figure(reading: Reading, paper: Sequence[Row], *, dark: bool) -> go.Figure:
@@ -41,7 +44,7 @@ def figure(reading: Reading, paper: Sequence[Row], *, dark: bool) -> go.Figure:
 
 def _matrix(reading: Reading, dark: bool) -> go.Figure:
     assert reading.category and reading.series
-    one, other, name = reading.category, reading.series, reading.measures[0].name
+    one, other, name = reading.category[0], reading.series, reading.measures[0].name
     methods = list(dict.fromkeys([*values(reading.rows, one), *values(reading.rows, other)]))
     found = np.full((len(methods), len(methods)), np.nan)
     given = {(row[one], row[other]): row[name] for row in reading.rows if row[name] is not None}
@@ -51,7 +54,10 @@ def _matrix(reading: Reading, dark: bool) -> go.Figure:
         if (b, a) not in given:
             found[at[::-1]] = value
     signed = bool(np.nanmin(found, initial=0) < 0)
-    return comparison_charts.matrix([escaped(m) for m in methods], found, signed=signed, dark=dark)
+    made = comparison_charts.matrix([escaped(m) for m in methods], found, signed=signed, dark=dark)
+    # Room for the button that saves it, which would lie on a square.
+    made.layout.update(height=made.layout.height + ABOVE, margin_t=ABOVE)  # pyright: ignore[reportAttributeAccessIssue]
+    return made
 
 
 def _curves(reading: Reading, paper: Sequence[Row], dark: bool) -> go.Figure:
@@ -85,11 +91,8 @@ def _curves(reading: Reading, paper: Sequence[Row], dark: bool) -> go.Figure:
                 row=at,
                 col=1,
             )
-        known = [
-            row
-            for row in in_panel(reading, title, paper)
-            if row.get(along) is not None and row.get(measure.name) is not None
-        ]
+        known = _comparable(in_panel(reading, title, paper), reading, measure)
+        known = [row for row in known if row.get(along) is not None]
         places = {"x": [row[along] for row in known], "y": [row[measure.name] for row in known]}
         _theirs(made, at, known, measure, places, dark)
     made.update_xaxes(title=along, row=len(parts))
@@ -122,12 +125,13 @@ def _bars(reading: Reading, paper: Sequence[Row], dark: bool) -> go.Figure:
     parts, category = panels(reading), reading.category
     names = values(reading.rows, reading.series) if reading.series else []
     drawn = [(measure, name) for measure in reading.measures for name in names or [None]]
-    several, orders = len(drawn) > 1, [_order(rows, reading) for _, rows in parts]
+    several, whole = len(drawn) > 1, _order(reading)
+    labels = [{_label(row, category) for row in rows} for _, rows in parts]
+    orders = [[label for label in whole if label in own] for own in labels]
     tall = [max(70, len(order) * (22 + 13 * (len(drawn) - 1))) for order in orders]
     made = _plots([title for title, _ in parts], tall, dark)
     for at, (title, rows) in enumerate(parts, start=1):
         order = orders[at - 1]
-        theirs = in_panel(reading, title, paper)
         for place, (measure, name) in enumerate(drawn):
             own = [row for row in _of(rows, reading.series, name) if row[measure.name] is not None]
             label = str(name) if name is not None else measure.name.replace("_", " ")
@@ -151,11 +155,8 @@ def _bars(reading: Reading, paper: Sequence[Row], dark: bool) -> go.Figure:
                 is_control = [not several and row.get(METHOD) == CONTROL for row in own]
                 colours = [GREY[dark] if control else look["color"] for control in is_control]
                 made.add_trace(go.Bar(marker={"color": colours, "line": {"width": 0}}, **shown), row=at, col=1)
-            known = [
-                row
-                for row in _of(theirs, reading.series, name)
-                if row.get(measure.name) is not None and _label(row, category) in order
-            ]
+            theirs = _comparable(in_panel(reading, title, paper), reading, measure)
+            known = [row for row in _of(theirs, reading.series, name) if _label(row, category) in order]
             places = {
                 "x": [row[measure.name] for row in known],
                 "y": [_label(row, category) for row in known],
@@ -165,22 +166,24 @@ def _bars(reading: Reading, paper: Sequence[Row], dark: bool) -> go.Figure:
             _theirs(made, at, known, measure, places, dark)
         made.update_yaxes(categoryorder="array", categoryarray=order, automargin=True, row=at)
     made.update_yaxes(autorange="reversed")
+    if len(parts) > 1 and not set(reading.facets) & set(UNITS):
+        made.update_xaxes(matches="x")
     made.update_xaxes(zeroline=True, zerolinecolor=INK[dark], zerolinewidth=1)
     made.update_xaxes(title=", ".join(m.name.replace("_", " ") for m in reading.measures), row=len(parts))
     made.update_layout(barmode="group", scattermode="group", bargap=0.28)
     return made
 
 
-def _order(rows: Sequence[Row], reading: Reading) -> list[str]:
-    """The categories from the top: methods by falling value, anything else in the order of the rows."""
-    measure, kept = reading.measures[-1].name, list(rows)
-    if reading.category == METHOD:
-        sums: dict[str, list[float]] = {}
+def _order(reading: Reading) -> list[str]:
+    """The categories from the top: methods by falling mean of all their values, others in the order of the rows."""
+    measure, rows = reading.measures[-1].name, list(reading.rows)
+    if reading.category == (METHOD,):
+        found: dict[str, list[float]] = {}
         for row in rows:
             if row[measure] is not None:
-                sums.setdefault(row[METHOD], []).append(row[measure])
-        kept.sort(key=lambda row: -float(np.mean(sums.get(row[METHOD], [-np.inf]))))
-    return list(dict.fromkeys(_label(row, reading.category) for row in kept))
+                found.setdefault(row[METHOD], []).append(row[measure])
+        rows.sort(key=lambda row: -float(np.mean(found.get(row[METHOD], [-np.inf]))))
+    return list(dict.fromkeys(_label(row, reading.category) for row in rows))
 
 
 def _theirs(
@@ -207,12 +210,22 @@ def _theirs(
     )
 
 
+def _comparable(paper: Sequence[Row], reading: Reading, measure: Measure) -> list[Row]:
+    """The paper's rows with a value, or none where its values are of another order of magnitude than ours."""
+    known = [row for row in paper if row.get(measure.name) is not None]
+    ours, theirs = (
+        max((abs(row[measure.name]) for row in rows if row[measure.name] is not None), default=0.0)
+        for rows in (reading.rows, known)
+    )
+    return known if theirs <= COMPARABLE * ours else []
+
+
 def _of(rows: Sequence[Row], column: str | None, value: Any) -> list[Row]:
     return list(rows) if column is None else [row for row in rows if row.get(column) == value]
 
 
-def _label(row: Row, category: str | None) -> str:
-    return "" if category is None else escaped(short(str(row.get(category)), LONGEST))
+def _label(row: Row, category: Sequence[str]) -> str:
+    return escaped(short(", ".join(str(row.get(name)) for name in category), LONGEST))
 
 
 def _errors(rows: Sequence[Row], measure: Measure, dark: bool) -> dict[str, Any] | None:

@@ -1,13 +1,14 @@
 """What the rows of an experiment say of themselves: which columns name things, which were measured, how sure they are.
 
-No list of experiments: a column that holds text names something, whole numbers count, other numbers were measured; a
-column called after one of these with `_error`, `_low` or `_high`, or that follows it as `standard_error`, `low` or
-`high`, is its uncertainty; `k` or `share` are removed sizes, along which a curve runs.
+No list of experiments: a column that holds text names something, whole numbers count, other numbers were measured.
+Whole numbers before the first measure tell rows apart, as the top 10 from the top 50. A column called after a measure
+with `_error`, `_low` or `_high`, or that follows it as `standard_error`, `low` or `high`, is its uncertainty. `k` or
+`share` are sizes of removal, along which a curve runs.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from attribution.registry import list_methods
@@ -16,6 +17,9 @@ Row = Mapping[str, Any]
 Kind = Literal["curves", "matrix", "bars"]
 ALONG = ("k", "share")
 METHOD, CONTROL = "method", "random"
+# Columns whose values are measured in units of their own, which share no axis.
+UNITS = ("feature", "measure", "quantity", "experiment")
+MOST_PLOTS, MOST_BARS = 8, 60
 _UNSURE = re.compile(r"(?P<of>.*?)_?(?P<what>standard_error|error|low|high|deviation)")
 _NUMBERED = re.compile(r"[_@ ]?\d+$")
 
@@ -44,15 +48,15 @@ class Measure:
 class Reading:
     """One way to draw rows: `measures` against the column `along` (curves), or a value for each `category`.
 
-    `series` are told apart by colour, each combination of `facets` has a plot of its own. A matrix is category ×
-    series. `rows` are those with a value.
+    A category is what these columns hold together. `series` are told apart by colour, each combination of `facets` has
+    a plot of its own. A matrix is category × series. `rows` are those with a value.
     """
 
     title: str
     kind: Kind
     rows: tuple[Row, ...]
     measures: tuple[Measure, ...]
-    category: str | None = None
+    category: tuple[str, ...] = ()
     along: str | None = None
     series: str | None = None
     facets: tuple[str, ...] = ()
@@ -68,7 +72,7 @@ def readings(rows: Sequence[Row]) -> list[Reading]:
     pair = _pair(rows, texts)
     if pair:
         return [found for group in groups.values() for each in group for found in _matrices(rows, texts, pair, each)]
-    return [_reading(rows, texts, title, group) for title, group in groups.items()]
+    return [found for title, group in groups.items() for found in _plain(rows, texts, title, group)]
 
 
 def measures(rows: Sequence[Row]) -> list[Measure]:
@@ -92,34 +96,59 @@ def measures(rows: Sequence[Row]) -> list[Measure]:
     return [Measure(name=name, **{k: v for k, v in unsure.get(name, {}).items() if k in keys}) for name in found]
 
 
-def _reading(rows: Sequence[Row], texts: Sequence[str], title: str, group: Sequence[Measure]) -> Reading:
-    kept = tuple(row for row in rows if any(row[measure.name] is not None for measure in group))
-    varying = [name for name in texts if len(values(kept, name)) > 1]
+def _plain(rows: Sequence[Row], texts: Sequence[str], title: str, group: Sequence[Measure]) -> list[Reading]:
+    """Curves where there is something to run along, and bars of the rows that are of no size, or of all rows."""
+    kept = [row for row in rows if any(row[measure.name] is not None for measure in group)]
     along = next((name for name in ALONG if len(values(kept, name)) > 1), None)
-    # What a row is of comes first, whatever the order of the columns.
-    varying.sort(key=lambda name: name != METHOD)
-    if along:
-        series, facets = (varying[0] if varying else None), tuple(varying[1:])
-        return Reading(
-            title=title, kind="curves", rows=kept, measures=tuple(group), along=along, series=series, facets=facets
-        )
-    others = varying or list(texts[:1])
-    category = others.pop(0) if others else None
-    series = others.pop(0) if others and len(group) == 1 and not _is_unit(others[0]) else None
-    return Reading(
+    if along is None:
+        return [_bars(kept, texts, title, group)]
+    sized = tuple(row for row in kept if row[along] is not None)
+    series, *facets = [*_telling(sized, texts), None]
+    curves = Reading(
+        title=title,
+        kind="curves",
+        rows=sized,
+        measures=tuple(group),
+        along=along,
+        series=series,
+        facets=tuple(name for name in facets if name),
+    )
+    others = [row for row in kept if row[along] is None]
+    return [curves, _bars(others, texts, f"{title} over all {along}", group)] if others else [curves]
+
+
+def _bars(rows: Sequence[Row], texts: Sequence[str], title: str, group: Sequence[Measure]) -> Reading:
+    names = list(rows[0]) if rows else []
+    columns = _telling(rows, texts) or list(texts[:1])
+    for name in names[: names.index(group[0].name)] if rows else ():
+        if name not in columns and name not in texts and _is_ambiguous(rows, columns):
+            columns += [name] if len(values(rows, name)) > 1 else []
+    category, rest = columns[:1], columns[1:]
+    units = [name for name in rest if name in UNITS]
+    rest = [name for name in rest if name not in UNITS]
+    series = rest.pop(0) if rest and len(group) == 1 else None
+    made = Reading(
         title=title,
         kind="bars",
-        rows=kept,
+        rows=tuple(rows),
         measures=tuple(group),
-        category=category,
+        category=tuple(category),
         series=series,
-        facets=tuple(others),
+        facets=(*units, *rest),
     )
+    if max(len(panels(made)), len(values(rows, series)) if series else 0) > MOST_PLOTS:
+        return replace(made, rows=made.rows[:MOST_BARS], category=tuple(columns), series=None, facets=())
+    return made
 
 
-def _is_unit(name: str) -> bool:
-    """Whether the values of a column are measured in units of their own, which share no axis."""
-    return name in ("feature", "measure", "quantity")
+def _telling(rows: Sequence[Row], texts: Sequence[str]) -> list[str]:
+    """The columns of text in which rows differ; the method first, whatever the order of the columns."""
+    return sorted((name for name in texts if len(values(rows, name)) > 1), key=lambda name: name != METHOD)
+
+
+def _is_ambiguous(rows: Sequence[Row], columns: Sequence[str]) -> bool:
+    """Whether two rows hold the same in these columns."""
+    return len({tuple(row[name] for name in columns) for row in rows}) < len(rows)
 
 
 def _pair(rows: Sequence[Row], texts: Sequence[str]) -> tuple[str, str] | None:
@@ -137,7 +166,7 @@ def _matrices(rows: Sequence[Row], texts: Sequence[str], pair: tuple[str, str], 
         title = ", ".join([measure.name, *(str(row[name]) for name in rest)])
         found.setdefault(title, []).append(row)
     return [
-        Reading(title=title, kind="matrix", rows=tuple(part), measures=(measure,), category=pair[0], series=pair[1])
+        Reading(title=title, kind="matrix", rows=tuple(part), measures=(measure,), category=pair[:1], series=pair[1])
         for title, part in found.items()
     ]
 
@@ -187,7 +216,7 @@ def unsure(measure: Measure, row: Row) -> str:
 
 def named(reading: Reading, row: Row) -> str:
     """What a row is of: the values of the columns that tell it from others."""
-    columns = (reading.category, reading.series, *reading.facets, reading.along)
+    columns = (*reading.category, reading.series, *reading.facets, reading.along)
     return ", ".join(
         f"{name} {number(row[name])}" if name in ALONG else str(row[name])
         for name in columns
@@ -207,12 +236,18 @@ def headline(reading: Reading) -> str:
         above, below = (sum(1 for e in ends if e and test(e)) for test in (lambda e: e[0] > 0, lambda e: e[1] < 0))
         return f"Of {len(rows)} intervals, {above} {_lie(above)} above zero and {below} below; the others hold it."
     rows.sort(key=lambda row: row[measure.name])
-    said = f"{_words(measure.name)}: highest for {named(reading, rows[-1])} ({unsure(measure, rows[-1])}), "
-    said += f"lowest for {named(reading, rows[0])} ({unsure(measure, rows[0])})"
+    ends = [f"{_with_others(reading, rows, end)} ({unsure(measure, end)})" for end in (rows[-1], rows[0])]
+    said = f"{_words(measure.name)}: highest for {ends[0]}, lowest for {ends[1]}"
     control = [row for row in rows if row.get(METHOD) == CONTROL]
     if len(control) == 1 and control[0] not in (rows[0], rows[-1]):
         said += f"; the random control has {unsure(measure, control[0])}"
     return f"{said}."
+
+
+def _with_others(reading: Reading, rows: Sequence[Row], end: Row) -> str:
+    """What a row is of, and how many others have the same value."""
+    others = sum(row[reading.measures[-1].name] == end[reading.measures[-1].name] for row in rows) - 1
+    return named(reading, end) + (f" and {others} other{'s' if others > 1 else ''}" if others else "")
 
 
 def _words(name: str) -> str:

@@ -104,16 +104,15 @@ def test_a_wrong_value_is_one_red_box_and_loses_nothing(fresh: Workspace, open_a
 def test_a_failed_run_says_why_until_it_is_dismissed(fresh: Workspace, open_app: OpenApp) -> None:
     """The experiment's own refusal is the one red box, its details a click away; the form keeps what was asked."""
     app = opened(open_app, fresh, experiment="artifact_fit")
-    app.session_state[f"{FORM} pattern"] = "no"
-    app.run()
+    app.selectbox(key=f"{FORM} features").set_value("pattern").run()
     app.button(key="start").click().run()
     assert not ended(app).succeeded
     (box,) = app.error
-    assert said([box]).startswith("pattern is for the feature of that name")
-    assert any("evaluate artifact_fit --set=pattern=no" in code.value for code in app.code)
+    assert "needs a word list" in said([box]) and "influscope:" not in said([box])
+    assert any("evaluate artifact_fit --set=features=pattern" in code.value for code in app.code)
     app.switch_page("views/methods.py").run()
     app.switch_page(EVALUATE).run()
-    assert len(app.error) == 1 and app.selectbox(key=f"{FORM} pattern").value == "no"
+    assert len(app.error) == 1 and app.selectbox(key=f"{FORM} features").value == "pattern"
     app.button(key="dismiss evaluate").click().run()
     assert not app.error
 

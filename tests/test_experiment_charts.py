@@ -104,7 +104,7 @@ def test_pairs_of_methods_are_a_symmetric_matrix() -> None:
 def test_hits_are_grouped_bars_with_errors(dark: bool) -> None:
     """HIT@1 beside HIT@10 of every method in a plot an edit, the best method on top, errors as in the table."""
     (reading,) = readings(HITS)
-    assert (reading.kind, reading.category, reading.facets) == ("bars", "method", ("edit",))
+    assert (reading.kind, reading.category, reading.facets) == ("bars", ("method",), ("edit",))
     figure = cast(Any, experiment_charts.figure(reading, (), dark=dark))
     assert [trace.type for trace in figure.data] == ["bar"] * 4
     for trace, (edit, column) in zip(
@@ -121,7 +121,7 @@ def test_hits_are_grouped_bars_with_errors(dark: bool) -> None:
 def test_intervals_are_points_on_their_features_own_axis() -> None:
     """A point a slice with its interval, features apart; the sentence counts the intervals without zero."""
     (reading,) = readings(FITS)
-    assert (reading.category, reading.series, reading.facets) == ("slice", None, ("feature",))
+    assert (reading.category, reading.series, reading.facets) == (("slice",), None, ("feature",))
     for trace, feature in zip(drawn(FITS), ("length", "negation"), strict=True):
         own = [row for row in FITS if row["feature"] == feature]
         assert trace.type == "scatter" and list(trace.x) == [row["coefficient"] for row in own]
@@ -134,11 +134,32 @@ def test_intervals_are_points_on_their_features_own_axis() -> None:
 def test_other_rows_are_bars() -> None:
     """One size of removal is bars by method and part; counts alone are bars in the order of the rows."""
     (reading,) = readings(REMOVAL)
-    assert (reading.kind, reading.category, reading.series) == ("bars", "method", "removed")
+    assert (reading.kind, reading.category, reading.series) == ("bars", ("method",), "removed")
     bars = {trace.name: dict(zip(trace.y, trace.x, strict=True)) for trace in drawn(REMOVAL)}
     assert bars == {"top": {"gd": -0.5, "random": 0.0}, "bottom": {"gd": 0.25, "random": 0.125}}
     (trace,) = drawn(COUNTS)
     assert list(trace.y) == ["embeddings", "block 1"] and list(trace.x) == [120, 80]
+
+
+def test_rows_of_no_size_are_bars_beside_the_curves() -> None:
+    """An area under a curve has no k: it is drawn apart, with its own rows."""
+    areas = [{**row, "k": None, "removed": "all"} for row in CURVES[::6]]
+    curves, bars = readings([*CURVES, *areas])
+    assert (curves.kind, list(curves.rows)) == ("curves", CURVES)
+    assert (bars.kind, list(bars.rows), bars.title) == ("bars", areas, "mean_change over all k")
+    assert drawn([*CURVES, *areas]) and len(drawn([*CURVES, *areas], at=1)) == 1
+
+
+def test_whole_numbers_before_the_measure_tell_rows_apart() -> None:
+    """The top 10 and the top 50 of one method are two plots, not one bar over the other; n tells nothing apart."""
+    rows = [{"method": m, "top": t, "value": t / 100, "n": i} for i, m in enumerate(METHODS) for t in (10, 50)]
+    (reading,) = readings(rows)
+    assert (reading.category, reading.series) == (("method",), "top")
+    assert {trace.name: list(trace.x) for trace in drawn(rows)} == {"10": [0.1] * 4, "50": [0.5] * 4}
+    ranking = [{"method": "gd", "rank": r, "label": "ab"[r % 2], "score": -r / 10} for r in range(1, 40)]
+    (reading,) = readings(ranking)
+    (trace,) = drawn(ranking)
+    assert len(set(trace.y)) == len(ranking) and list(trace.x) == [row["score"] for row in ranking]
 
 
 def test_papers_values_stand_with_the_same_things() -> None:
@@ -154,6 +175,8 @@ def test_papers_values_stand_with_the_same_things() -> None:
         ([0.75], ["gd"], "hit 10"),
     ]
     assert [t.showlegend for t in theirs] == [True, False]
+    far = [{**paper[0], "hit_1": 900.0}]
+    assert [list(t.x) for t in drawn(HITS, paper=far) if t.name == experiment_charts.PAPERS] == [[0.75]]
 
 
 def test_names_are_shown_as_they_are() -> None:

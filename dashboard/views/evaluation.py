@@ -106,7 +106,7 @@ def _found(kept: Kept) -> None:
         _figure(kept, reading)
     with numbers:
         for name, value in evaluating.metrics(kept).items():
-            st.metric(plain(name.replace("_", " ")), experiment_tables.number(value))
+            st.metric(plain(name if " " in name else name.replace("_", " ")), experiment_tables.number(value))
 
 
 def _figure(kept: Kept, reading: Reading) -> None:
