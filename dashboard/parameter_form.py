@@ -45,7 +45,7 @@ def form(parameters: Mapping[str, Parameter], *, key: str, given: Mapping[str, A
 def _field(parameter: Parameter, key: str, start: Any) -> Any:
     """The field of a parameter; its default is marked, and its help says what is allowed."""
     state.keep(key, _entry(parameter, start))
-    title = f"{parameter.name} (default {plain(catalogue.shown(parameter.default))})"
+    title = f"{parameter.name} (default {catalogue.shown(parameter.default)})"
     about = plain(f"{parameter.spec.help} Allowed: {catalogue.allowed(parameter)}.")
     match parameter.spec:
         case Flag():
