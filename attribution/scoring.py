@@ -218,7 +218,7 @@ def side_of(
         normalise=choices.normalise,
         layers=layers,
         damping=choices.damping,
-        index=_kept_states(workspace, scope, state, saved),
+        index=kept_states(workspace, scope, state, saved),
     )
     if planned.scorer == "sweep" or index is None:
         return side
@@ -230,7 +230,7 @@ def side_of(
     return IndexSide(sweep=side, index=index, norms=norms)
 
 
-def _kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -> FactorIndex | None:
+def kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -> FactorIndex | None:
     """The index of the scope, where it is there already: the sweep starts from the states it keeps.
 
     A copy whose step has moved what lies below the scope has other states.

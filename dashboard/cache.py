@@ -20,10 +20,10 @@ from attribution.workspace import Workspace, open_workspace
 from dashboard import background
 from dashboard.artifact_charts import influence_scatter
 from dashboard.artifacts import Artifact, artifact_of
+from dashboard.method_settings import Settings
 from dashboard.state import Selection
 
 WORKSPACE_VARIABLE = "INFLUSCOPE_WORKSPACE"
-Settings = tuple[tuple[str, Any], ...]
 T = TypeVar("T")
 
 
@@ -86,7 +86,7 @@ def _result(_query: Query, key: tuple, method: str, settings: Settings) -> Score
 
 def result(asked: Query, method: str, settings: Settings = ()) -> Any:
     """A method's answer to a query: TokenScores, or a ScoreTable, that of an index before its top is reranked."""
-    return _result(asked, _key(asked), method, settings)
+    return _result(asked, key_of_query(asked), method, settings)
 
 
 @st.cache_resource(show_spinner=False)
@@ -146,10 +146,11 @@ def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[i
 
 def key_of(table: ScoreTable, settings: Settings) -> tuple:
     """What tells one answer from another."""
-    return (*_key(table.query), table.method, settings)
+    return (*key_of_query(table.query), table.method, settings)
 
 
-def _key(asked: Query) -> tuple:
+def key_of_query(asked: Query) -> tuple:
+    """What tells one question from another."""
     return (asked.test, asked.example.text, asked.example.text_pair, asked.label, asked.tokens)
 
 
@@ -188,7 +189,7 @@ def _feature_values(_query: Query, key: tuple | None, feature: str, pattern: str
 def values_of(asked: Query, feature: str, pattern: str) -> np.ndarray:
     """A feature of every training example, (train,); one that compares with the test text is that query's own."""
     needs = features()[feature].needs
-    key = _key(asked) if "query" in needs else None
+    key = key_of_query(asked) if "query" in needs else None
     return _feature_values(asked, key, feature, pattern if "pattern" in needs else None)
 
 

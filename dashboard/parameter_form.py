@@ -32,7 +32,7 @@ def form(parameters: Mapping[str, Parameter], *, key: str, given: Mapping[str, A
         st.error(plain(" ".join(refusals)), icon=":material/error:")
     st.button(
         "Reset to the defaults",
-        key=f"{key} reset",
+        key=f"{key}: reset",
         type="tertiary",
         icon=":material/restart_alt:",
         disabled=not values and not refusals,
@@ -55,7 +55,7 @@ def is_wrong(parameters: Mapping[str, Parameter], *, key: str) -> bool:
 def _field(parameter: Parameter, key: str, start: Any) -> Any:
     """The field of a parameter; its default is marked, and its help says what is allowed."""
     state.keep(key, _entry(parameter, start))
-    title = f"{parameter.name} (default {plain(catalogue.shown(parameter.default))})"
+    title = f"{parameter.name} (default {catalogue.shown(parameter.default) or 'none'})"
     about = plain(f"{parameter.spec.help} Allowed: {catalogue.allowed(parameter)}.")
     match parameter.spec:
         case Flag():

@@ -175,3 +175,11 @@ def _shaded(word: WordScore) -> ShadedWord:
 def signed(score: float) -> str:
     """A score with its sign and three digits; a real minus sign."""
     return f"{score:+#.3g}".rstrip(".").replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, to about two digits: "about 40 s", "about 3 min", "about 2 h"."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"about {seconds / size:.0f} {unit}"
+    return f"about {max(1, round(seconds)):d} s"

@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard import method_settings
 from dashboard.markdown import plain
 
 LONGEST_PATTERN = 500
@@ -27,9 +28,10 @@ class Selection:
 
     `methods` are those compared, none for the ones that are ready; `axes` the two of them whose scores are drawn
     against each other; `row` the training example that is marked in every list, `lowest` the end that the lists show.
-    `family` and `find` narrow the catalogue of methods. `feature` of the training examples, none for the workspace's
-    first; `pattern` is what the feature of that name seeks. `experiment` is the one whose run is prepared, none for
-    the workspace's first; `result` the finished run that is open.
+    `settings` are the parameters of methods that are not at their default. `family` and `find` narrow the catalogue of
+    methods. `feature` of the training examples, none for the workspace's first; `pattern` is what the feature of that
+    name seeks. `experiment` is the one whose run is prepared, none for the workspace's first; `result` the finished run
+    that is open.
     """
 
     test: int | None = None
@@ -48,6 +50,7 @@ class Selection:
     pattern: str = ""
     experiment: str = ""
     result: str = ""
+    settings: method_settings.Chosen = ()
 
 
 def current() -> Selection:
@@ -85,6 +88,10 @@ def sync(
         "experiment": experiments,
     }
     changes = _comparison(methods, trains)
+    if given := st.query_params.get_all("set"):
+        changes["settings"], refusals = method_settings.read(given)
+        for refusal in refusals:
+            notice(refusal)
     for name, allowed in choices.items():
         value = st.query_params.get(name)
         if value in allowed:
@@ -169,9 +176,11 @@ def _store(selection: Selection) -> None:
         "family": selection.family,
         "find": selection.find,
     }
-    wanted = {name: value for name, value in wanted.items() if value}
-    if wanted != st.query_params.to_dict():
-        st.query_params.from_dict(wanted)
+    asked = {name: [value] for name, value in wanted.items() if value}
+    if selection.settings:
+        asked["set"] = method_settings.written(selection.settings)
+    if asked != {name: st.query_params.get_all(name) for name in st.query_params}:
+        st.query_params.from_dict(asked)
 
 
 def notice(message: str) -> None:

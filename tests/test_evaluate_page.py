@@ -40,9 +40,9 @@ def test_a_run_from_the_form_to_its_result_and_back(fresh: Workspace, open_app: 
     app = opened(open_app, fresh, experiment="artifact_fit")
     assert not app.exception and not app.error and jobs.job("evaluate") is None
     assert "press Start" in app.info[0].value
-    app.multiselect(key=f"{FORM} methods").set_value(["gd", "nn_cos"]).run()
+    app.multiselect(key=f"{FORM}: methods").set_value(["gd", "nn_cos"]).run()
     app.text_input(key=f"{FORM} tests").set_value("2").run()
-    app.number_input(key=f"{FORM} seed").set_value(5).run()
+    app.number_input(key=f"{FORM}: seed").set_value(5).run()
     app.button(key="start").click().run()
     assert "Running: Influence against artifacts" in said(app.markdown)
     assert "start" not in [button.key for button in app.button]
@@ -62,12 +62,12 @@ def test_a_run_from_the_form_to_its_result_and_back(fresh: Workspace, open_app: 
     assert "The same run took" in said(app.caption)
 
     app.text_input(key=f"{FORM} tests").set_value("3").run()
-    app.multiselect(key=f"{FORM} methods").set_value(["gc"]).run()
+    app.multiselect(key=f"{FORM}: methods").set_value(["gc"]).run()
     assert "The same run took" not in said(app.caption)
     app.button(key="run again").click().run()
     again = "artifact_fit 1"
-    assert app.multiselect(key=f"{again} methods").value == ["gd", "nn_cos"]
-    assert app.text_input(key=f"{again} tests").value == "2" and app.number_input(key=f"{again} seed").value == 5
+    assert app.multiselect(key=f"{again}: methods").value == ["gd", "nn_cos"]
+    assert app.text_input(key=f"{again} tests").value == "2" and app.number_input(key=f"{again}: seed").value == 5
     app.button(key="close result").click().run()
     assert "result" not in app.query_params and "run again" not in [button.key for button in app.button]
 
@@ -91,12 +91,12 @@ def test_a_run_is_stopped_and_the_form_stays(fresh: Workspace, open_app: OpenApp
 def test_a_wrong_value_is_one_red_box_and_loses_nothing(fresh: Workspace, open_app: OpenApp) -> None:
     """A value out of range disables Start until it is corrected; the other fields keep what they hold."""
     app = opened(open_app, fresh, experiment="artifact_fit")
-    app.number_input(key=f"{FORM} seed").set_value(3).run()
+    app.number_input(key=f"{FORM}: seed").set_value(3).run()
     app.text_input(key=f"{FORM} tests").set_value("1").run()
     (box,) = app.error
     assert "tests must be from 2" in said([box])
     assert app.button(key="start").disabled
-    assert app.text_input(key=f"{FORM} tests").value == "1" and app.number_input(key=f"{FORM} seed").value == 3
+    assert app.text_input(key=f"{FORM} tests").value == "1" and app.number_input(key=f"{FORM}: seed").value == 3
     app.text_input(key=f"{FORM} tests").set_value("4").run()
     assert not app.error and not app.button(key="start").disabled
 

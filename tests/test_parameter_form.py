@@ -60,7 +60,7 @@ def test_every_parameter_has_a_field_that_marks_its_default(opened):
         parameter = parameters[field.label.split()[0]]
         assert str(parameter.default).lower() in said_of(field.label)
         assert parameter.spec.help in said_of(field.help)
-    assert app.button(key="f reset").disabled
+    assert app.button(key="f: reset").disabled
 
 
 def test_fields_begin_with_what_is_given_and_answer_in_the_parameters_types(opened):
@@ -93,10 +93,10 @@ def test_reset_gives_the_defaults(opened):
     """Reset puts every field to its default, a wrong one too, and is then of no use."""
     app = opened(count=7, scope="layer.*", bias=True)
     app.text_input(key="f share").set_value("much").run()
-    app.button(key="f reset").click().run()
+    app.button(key="f: reset").click().run()
     assert answers[-1] == {} and not app.error
     assert (app.text_input(key="f share").value, app.selectbox(key="f scope").value) == ("0.1", "head")
-    assert app.button(key="f reset").disabled
+    assert app.button(key="f: reset").disabled
 
 
 def test_every_default_passes_its_own_check():
@@ -104,3 +104,23 @@ def test_every_default_passes_its_own_check():
     for method in list_methods():
         for parameter in method.parameters.values():
             assert parameter.check(str(parameter.default)) == parameter.default
+
+
+def odd(*, reset: Annotated[int, Range(low=0, high=9, help="How often it is begun anew.")] = 0) -> None:
+    """A function with a parameter called as the form's own button."""
+
+
+def odd_page() -> None:
+    from attribution.parameters import parameters_of
+    from dashboard.parameter_form import form
+    from tests import test_parameter_form
+
+    test_parameter_form.answers.append(form(parameters_of(test_parameter_form.odd), key="f"))
+
+
+def test_a_parameter_may_be_called_anything():
+    """A parameter with the name of something else in the form has a field of its own."""
+    app = AppTest.from_function(odd_page).run()
+    assert not app.exception
+    app.text_input(key="f reset").set_value("4").run()
+    assert answers[-1] == {"reset": 4}

@@ -6,11 +6,11 @@ from attribution.artifacts import Feature
 from attribution.explain import sign_sentence
 from attribution.query import sample_ids
 from attribution.results import ScoreTable
-from dashboard import artifact_charts, artifacts, background, cache, present, state
+from dashboard import artifact_charts, artifacts, background, cache, method_settings, present, state
 from dashboard.artifacts import Artifact
 from dashboard.components import training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, influence_plot, picker
+from dashboard.views import building, influence_plot, method_parameters, picker
 
 SAMPLES = (5, 10, 20)
 
@@ -34,7 +34,9 @@ def body() -> None:
         with label:
             picker.label_choice(query)
     feature = _choices()
-    found = building.answer(selection.method, ())
+    chosen = method_settings.settings_of(selection.settings, selection.method)
+    method_parameters.changed(selection.method)
+    found = building.answer(selection.method, chosen)
     if found is None:
         return
     table, settings = found

@@ -89,12 +89,12 @@ def _question(chosen: Experiment) -> Question:
     key, methods = f"{chosen.name} {times}", before.methods
     if chosen.methods:
         known = [m.name for m in list_methods("examples") if not m.clicked]
-        state.keep(f"{key} methods", [name for name in before.methods or chosen.methods if name in known])
+        state.keep(f"{key}: methods", [name for name in before.methods or chosen.methods if name in known])
         given = st.multiselect(
             "Methods",
             known,
             format_func=evaluating.method_title,
-            key=f"{key} methods",
+            key=f"{key}: methods",
             placeholder="the experiment's own",
         )
         methods = () if tuple(given) == chosen.methods else tuple(given)
@@ -102,8 +102,8 @@ def _question(chosen: Experiment) -> Question:
     if chosen.parameters:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             parameters = form(chosen.parameters, key=key, given=before.parameters)
-    state.keep(f"{key} seed", before.seed)
-    seed = st.number_input("Seed", 0, 2**31 - 1, key=f"{key} seed", help="Of everything that is drawn.", width=160)
+    state.keep(f"{key}: seed", before.seed)
+    seed = st.number_input("Seed", 0, 2**31 - 1, key=f"{key}: seed", help="Of everything that is drawn.", width=160)
     question = Question(experiment=chosen.name, methods=methods, parameters=parameters, seed=int(seed))
     _memory()[chosen.name] = (question, times)
     return question
