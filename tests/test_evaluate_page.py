@@ -117,6 +117,16 @@ def test_a_failed_run_says_why_until_it_is_dismissed(fresh: Workspace, open_app:
     assert not app.error
 
 
+def test_a_run_that_is_killed_says_so(fresh: Workspace, open_app: OpenApp) -> None:
+    """The page names the signal instead of the last line of progress, and Start is there to go on."""
+    job = jobs.start(fresh, "evaluate", "artifact_fit", command="evaluate")
+    job.process.kill()
+    job.process.wait(timeout=30)
+    app = opened(open_app, fresh)
+    assert "ended from outside (SIGKILL)" in said(app.error) and "is kept" in said(app.error)
+    assert not app.button(key="start").disabled
+
+
 def test_results_of_other_weights_missing_and_damaged_ones(fresh: Workspace, open_app: OpenApp) -> None:
     """Each is said in a sentence of its own, and the rest of the page stays."""
     old = report_of(fresh)
