@@ -280,26 +280,32 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
     output: Annotated[Path | None, typer.Option(help="A file instead of stdout.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Print the seconds it will take, and stop.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Run an experiment of the papers on a workspace."""
-    from attribution.experiments.registry import get_experiment, run_experiment
+    """Run an experiment of the papers on a workspace; its result is kept in the workspace, too."""
+    from attribution.experiments.registry import estimate_seconds, get_experiment, run_experiment
     from attribution.experiments.report import as_json, as_table
+    from attribution.experiments.results import keep
     from attribution.workspace import open_workspace
 
     writers = {"table": as_table, "json": as_json}
     if form not in writers:
         raise unknown("format", form, writers)
     get_experiment(experiment)
-    report = run_experiment(
-        open_workspace(workspace, device=device),
-        experiment,
-        methods=[name.strip() for name in methods.split(",") if name.strip()],
-        parameters=_settings(settings or []),
-        seed=seed,
-        progress=Reporter(),
-    )
+    asked: dict[str, Any] = {
+        "methods": [name.strip() for name in methods.split(",") if name.strip()],
+        "parameters": _settings(settings or []),
+        "seed": seed,
+        "progress": Reporter(),
+    }
+    opened = open_workspace(workspace, device=device)
+    if estimate:
+        _write(f"{estimate_seconds(opened, experiment, **asked):.0f}", output)
+        return
+    report = run_experiment(opened, experiment, **asked)
     _write(writers[form](report.describe()), output)
+    keep(report)
 
 
 @app.command()

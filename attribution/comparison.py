@@ -5,6 +5,7 @@ Pezeshkpour et al. 2021 §4 compare instance attribution methods so (Fig. 2-6), 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -115,9 +116,10 @@ def compare(
     tests: Sequence[int],
     *,
     label: str = "predicted",
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Progress = silent,
 ) -> Agreement:
-    """Mean agreement of methods, with their default parameters, over test examples; `label` as in `make_query`.
+    """Mean agreement of methods over test examples; `label` as in `make_query`, `parameters` by method.
 
     Answers of an index have their top scored exactly, as where one is shown. Raises UserError for a method that does
     not score training examples for a prediction. Cost: every method's answer to every test example.
@@ -128,7 +130,7 @@ def compare(
     found = []
     for test in tests:
         query = make_query(workspace, test=test, label=label)
-        tables = [run_method(query, name) for name in methods]
+        tables = [run_method(query, name, (parameters or {}).get(name)) for name in methods]
         found.append(agreement([table for table in tables if isinstance(table, ScoreTable)]))
         progress(len(found), len(tests), "test examples compared")
     return mean_agreement(found)

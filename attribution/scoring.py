@@ -219,7 +219,7 @@ def side_of(
         normalise=choices.normalise,
         layers=layers,
         damping=choices.damping,
-        index=_kept_states(workspace, scope, state, saved),
+        index=kept_states(workspace, scope, state, saved),
     )
     if planned.scorer == "sweep" or index is None:
         return side
@@ -231,7 +231,7 @@ def side_of(
     return IndexSide(sweep=side, index=index, norms=norms)
 
 
-def _kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -> FactorIndex | None:
+def kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -> FactorIndex | None:
     """The index whose states the sweep starts from; a copy whose step has moved what lies below has other states."""
     lowest = first_block(workspace.classifier, workspace.trained) or 0
     if isinstance(state, Copy) and lowest < (scope.first_block or 0):

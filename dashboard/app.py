@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from attribution.errors import UserError
+from attribution.experiments.registry import list_experiments
 from attribution.registry import FAMILIES, list_methods
 from dashboard import cache, state
 from dashboard.components import copy_link
@@ -18,8 +19,9 @@ def main() -> None:
         [
             st.Page("views/explain.py", title="Explain", icon=":material/search_insights:", default=True),
             st.Page("views/errors.py", title="Errors", icon=":material/grid_on:", url_path="errors"),
-            st.Page("views/artifacts.py", title="Artifacts", icon=":material/scatter_plot:", url_path="artifacts"),
             st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
+            st.Page("views/artifacts.py", title="Artifacts", icon=":material/scatter_plot:", url_path="artifacts"),
+            st.Page("views/evaluate.py", title="Evaluate", icon=":material/science:", url_path="evaluate"),
             st.Page("views/methods.py", title="Methods", icon=":material/function:", url_path="methods"),
         ]
     )
@@ -43,6 +45,7 @@ def _frame() -> None:
         methods=[m.name for m in list_methods("examples") if not m.clicked],
         saliencies=[m.name for m in list_methods("tokens")],
         features=list(cache.features()),
+        experiments=[e.name for e in list_experiments(workspace)],
         families=FAMILIES,
     )
     settings = workspace.settings

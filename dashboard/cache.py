@@ -22,10 +22,10 @@ from attribution.workspace import Workspace, open_workspace
 from dashboard import background
 from dashboard.artifact_charts import influence_scatter
 from dashboard.artifacts import Artifact, artifact_of
+from dashboard.method_settings import Settings
 from dashboard.state import Selection
 
 WORKSPACE_VARIABLE = "INFLUSCOPE_WORKSPACE"
-Settings = tuple[tuple[str, Any], ...]
 T = TypeVar("T")
 
 
@@ -88,7 +88,7 @@ def _result(_query: Query, key: tuple, method: str, settings: Settings) -> Score
 
 def result(asked: Query, method: str, settings: Settings = ()) -> Any:
     """A method's answer to a query: TokenScores, or a ScoreTable, that of an index before its top is reranked."""
-    return _result(asked, _key(asked), method, settings)
+    return _result(asked, key_of_query(asked), method, settings)
 
 
 @st.cache_resource(show_spinner=False)
@@ -153,7 +153,7 @@ def _pairs(_query: Query, key: tuple, train_id: int, groups: tuple[tuple[int, ..
 
 def pairs(asked: Query, train_id: int, groups: Sequence[tuple[int, ...]], settings: Settings) -> WordPairs:
     """How much each word of a training example raised each group of test tokens."""
-    return _pairs(asked, _key(asked), train_id, tuple(groups), settings)
+    return _pairs(asked, key_of_query(asked), train_id, tuple(groups), settings)
 
 
 def start_pairs(
@@ -168,7 +168,7 @@ def start_pairs(
 
 def pairs_key(asked: Query, train_id: int, groups: Sequence[tuple[int, ...]], settings: Settings) -> tuple:
     """The key under which the work of `start_pairs` is found."""
-    return ("pairs", *_key(asked), train_id, tuple(groups), settings)
+    return ("pairs", *key_of_query(asked), train_id, tuple(groups), settings)
 
 
 def lacks_pairs(settings: Settings) -> bool:
@@ -183,15 +183,16 @@ def _report(_query: Query, key: tuple, method: str, settings: Settings, train_id
 
 def report(table: ScoreTable, settings: Settings, train_id: int | None = None) -> str:
     """An answer as a page that stands alone, word by word with a training example or with the first proponent."""
-    return _report(table.query, _key(table.query), table.method, settings, train_id)
+    return _report(table.query, key_of_query(table.query), table.method, settings, train_id)
 
 
 def key_of(table: ScoreTable, settings: Settings) -> tuple:
     """What tells one answer from another."""
-    return (*_key(table.query), table.method, settings)
+    return (*key_of_query(table.query), table.method, settings)
 
 
-def _key(asked: Query) -> tuple:
+def key_of_query(asked: Query) -> tuple:
+    """What tells one question from another."""
     return (asked.test, asked.example.text, asked.example.text_pair, asked.label, asked.tokens)
 
 
@@ -230,7 +231,7 @@ def _feature_values(_query: Query, key: tuple | None, feature: str, pattern: str
 def values_of(asked: Query, feature: str, pattern: str) -> np.ndarray:
     """A feature of every training example, (train,); one that compares with the test text is that query's own."""
     needs = features()[feature].needs
-    key = _key(asked) if "query" in needs else None
+    key = key_of_query(asked) if "query" in needs else None
     return _feature_values(asked, key, feature, pattern if "pattern" in needs else None)
 
 

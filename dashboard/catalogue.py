@@ -75,7 +75,7 @@ def needs(method: Method) -> str:
 def parameter_rows(method: Method) -> pd.DataFrame:
     """One row a parameter: its default, what it may be, and its help; indexed by name."""
     rows = {
-        name: {"default": _shown(parameter.default), "may be": allowed(parameter), "what it does": parameter.spec.help}
+        name: {"default": shown(parameter.default), "may be": allowed(parameter), "what it does": parameter.spec.help}
         for name, parameter in method.parameters.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("parameter")
@@ -85,8 +85,8 @@ def allowed(parameter: Parameter) -> str:
     """The values that a parameter takes, in words."""
     match parameter.spec:
         case Range(low=low, high=high, above=above):
-            whole = "whole, " if parameter.type is int else ""
-            return f"{whole}above {low:g}, at most {high:g}" if above else f"{whole}{low:g} to {high:g}"
+            whole, least, most = "whole, " if parameter.type is int else "", _bound(low), _bound(high)
+            return f"{whole}above {least}, at most {most}" if above else f"{whole}{least} to {most}"
         case Choice(choices=choices):
             return ", ".join(choices)
         case Name(choices=choices):
@@ -95,5 +95,10 @@ def allowed(parameter: Parameter) -> str:
             return "true, false"
 
 
-def _shown(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+def _bound(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:g}"
+
+
+def shown(value: object) -> str:
+    """A parameter's value as it is written after --set."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

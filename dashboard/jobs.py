@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,10 +20,15 @@ _PROGRESS = re.compile(r"(?P<what>.*): (?P<done>\d[\d,]*) of (?P<total>\d+(,\d{3
 
 @dataclass(kw_only=True)
 class Job:
-    """A running or ended `influscope index`; its progress is the last line that it wrote to stderr."""
+    """A running or ended `influscope` command: `log` is its stderr, whose last such line is its progress.
+
+    `command` is the subcommand with its arguments, without the workspace; `out` its stdout.
+    """
 
     process: subprocess.Popen
+    command: tuple[str, ...]
     log: IO[bytes]
+    out: IO[bytes]
     began: float = field(default_factory=time.monotonic)
     stopped: bool = False
 
@@ -32,8 +38,13 @@ class Job:
 
     @property
     def failed(self) -> str | None:
-        """The last line of an ended job that did not succeed and was not stopped."""
-        return self._last_line() if self.process.poll() not in (None, 0) and not self.stopped else None
+        """Why an ended job did not succeed, in a line; None for one that did, that runs or that was stopped."""
+        status = self.process.poll()
+        if status in (None, 0) or self.stopped:
+            return None
+        if status < 0:
+            return f"The work was ended from outside ({signal.Signals(-status).name}). What it had finished is kept."
+        return (self.lines() or [f"The work ended with status {status}."])[-1].removeprefix("influscope: ")
 
     @property
     def succeeded(self) -> bool:
@@ -41,7 +52,7 @@ class Job:
 
     def progress(self) -> tuple[float, str]:
         """Share done in [0, 1] and a line that says what is being done."""
-        found = _PROGRESS.match(self._last_line())
+        found = next(filter(None, map(_PROGRESS.fullmatch, reversed(self.lines()))), None)
         elapsed = f"{time.monotonic() - self.began:.0f} s so far"
         if not found:
             return 0.0, f"Starting, {elapsed}"
@@ -54,11 +65,20 @@ class Job:
         self.stopped = True
         self.process.terminate()
 
-    def _last_line(self) -> str:
+    def close(self) -> None:
+        """Let go of what an ended job has written."""
+        self.log.close()
+        self.out.close()
+
+    def lines(self) -> list[str]:
+        """The last lines that the job wrote to stderr."""
         # Reading by position: the process writes at an offset that a seek here would move.
         size = os.fstat(self.log.fileno()).st_size
-        lines = os.pread(self.log.fileno(), 4096, max(0, size - 4096)).decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return os.pread(self.log.fileno(), 4096, max(0, size - 4096)).decode(errors="replace").strip().splitlines()
+
+    def answer(self) -> str:
+        """What the job has written to stdout."""
+        return os.pread(self.out.fileno(), os.fstat(self.out.fileno()).st_size, 0).decode()
 
 
 @st.cache_resource(show_spinner=False)
@@ -71,13 +91,14 @@ def job(key: str) -> Job | None:
     return _jobs().get(key)
 
 
-def start(workspace: Workspace, key: str, *options: str) -> Job:
-    """Run `influscope index` with these options in another process, unless one of that key is running already."""
+def start(workspace: Workspace, key: str, *options: str, command: str = "index") -> Job:
+    """Run a command on the workspace in another process, unless one of that key is running already."""
     found = job(key)
     if found is not None and found.running:
         return found
-    log = tempfile.TemporaryFile()
-    command = [sys.executable, "-m", "attribution", "index", str(Path(workspace.directory)), *options]
-    made = Job(process=subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log), log=log)
+    log, out = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+    line = [sys.executable, "-m", "attribution", command, str(Path(workspace.directory)), *options]
+    process = subprocess.Popen(line, stdout=out, stderr=log)
+    made = Job(process=process, command=(command, *options), log=log, out=out)
     _jobs()[key] = made
     return made

@@ -224,3 +224,11 @@ def pair_facts(found: WordPairs) -> str:
     """How large the matrix is, over which parameters, and how long it took."""
     rows, columns = found.scores.shape
     return f"{rows} × {columns} words · exact over {found.parameters['scope']} · {found.seconds:.2f} s"
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, to about two digits: "about 40 s", "about 3 min", "about 2 h"."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"about {seconds / size:.0f} {unit}"
+    return f"about {max(1, round(seconds)):d} s"

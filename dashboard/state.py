@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard import method_settings
 from dashboard.markdown import plain
 
 LONGEST_PATTERN = 500
@@ -17,6 +18,7 @@ MOST_METHODS = 4
 PAIR_DRAWINGS = ("links", "heatmap")
 _TOKENS = re.compile(r"\d{1,6}(-\d{1,6})*")
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_RESULT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _SESSION = "influscope selection"
 _NOTICES = "influscope notices"
 
@@ -27,9 +29,10 @@ class Selection:
 
     `methods` are those compared, none for the ones that are ready; `axes` the two of them whose scores are drawn
     against each other; `row` the training example that is marked in every list, `lowest` the end that the lists show.
-    `family` and `find` narrow the catalogue of methods. `feature` of the training examples, none for the workspace's
-    first; `pattern` is what the feature of that name seeks. `pairs`: how the text and `row` are drawn word by word, if
-    that was asked for.
+    `settings` are the parameters of methods that are not at their default. `family` and `find` narrow the catalogue of
+    methods. `feature` of the training examples, none for the workspace's first; `pattern` is what the feature of that
+    name seeks. `experiment` is the one whose run is prepared, none for the workspace's first; `result` the finished run
+    that is open. `pairs`: how the text and `row` are drawn word by word, if that was asked for.
     """
 
     test: int | None = None
@@ -47,6 +50,9 @@ class Selection:
     feature: str = ""
     pattern: str = ""
     pairs: str = ""
+    experiment: str = ""
+    result: str = ""
+    settings: method_settings.Chosen = ()
 
 
 def current() -> Selection:
@@ -72,6 +78,7 @@ def sync(
     saliencies: Sequence[str],
     families: Sequence[str],
     features: Sequence[str],
+    experiments: Sequence[str],
 ) -> None:
     """Read the URL into the session, once a page run; what it names but the workspace lacks is ignored and noted."""
     choices = {
@@ -81,8 +88,13 @@ def sync(
         "family": families,
         "feature": features,
         "pairs": PAIR_DRAWINGS,
+        "experiment": experiments,
     }
     changes = _comparison(methods, trains)
+    if given := st.query_params.get_all("set"):
+        changes["settings"], refusals = method_settings.read(given)
+        for refusal in refusals:
+            notice(refusal)
     for name, allowed in choices.items():
         value = st.query_params.get(name)
         if value in allowed:
@@ -94,6 +106,11 @@ def sync(
         changes["pattern"] = pattern
     elif pattern is not None:
         notice(f"The link's pattern has {len(pattern):,} characters, {LONGEST_PATTERN} at most; it is ignored.")
+    result = st.query_params.get("result")
+    if result is not None and _RESULT.fullmatch(result):
+        changes["result"] = result
+    elif result is not None:
+        notice("The link asks for a result whose name no result can have; it is ignored.")
     before = current()
     test, token = st.query_params.get("test"), st.query_params.get("token")
     if test is not None and test in map(str, tests):
@@ -153,6 +170,8 @@ def _store(selection: Selection) -> None:
         "saliency": "" if selection.saliency == "gradient_x_input" else selection.saliency,
         "feature": selection.feature,
         "pattern": selection.pattern,
+        "experiment": selection.experiment,
+        "result": selection.result,
         "methods": ",".join(selection.methods),
         "axes": ",".join(selection.axes),
         "row": "" if selection.row is None else str(selection.row),
@@ -161,9 +180,11 @@ def _store(selection: Selection) -> None:
         "find": selection.find,
         "pairs": selection.pairs,
     }
-    wanted = {name: value for name, value in wanted.items() if value}
-    if wanted != st.query_params.to_dict():
-        st.query_params.from_dict(wanted)
+    asked = {name: [value] for name, value in wanted.items() if value}
+    if selection.settings:
+        asked["set"] = method_settings.written(selection.settings)
+    if asked != {name: st.query_params.get_all(name) for name in st.query_params}:
+        st.query_params.from_dict(asked)
 
 
 def notice(message: str) -> None:

@@ -72,7 +72,7 @@ def no_memory() -> Iterator[None]:
     for found in jobs._jobs().values():
         found.stop()
         found.process.wait()
-        found.log.close()
+        found.close()
     st.cache_resource.clear()
 
 

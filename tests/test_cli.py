@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from attribution import __version__, cli, list_methods, open_workspace
+from attribution.experiments.results import list_kept
 from attribution.workspace import Workspace
 from tests.tiny import sentences, tiny_bert, write_tables
 from tests.trainers import RATES, trained, with_log
@@ -284,6 +285,9 @@ def test_evaluate_answers_as_promised(influscope: Command, pairs: Workspace, tmp
     assert (done.status, done.out) == (0, "") and "test examples explained" in done.err
     assert json.loads(path.read_text(encoding="utf8"))["table"] == found["table"]
     assert "lexical_overlap" in influscope(*asked).out
+    kept, damaged = list_kept(pairs)
+    assert not damaged and [each.answer["table"] for each in kept] == [found["table"]] * 3
+    assert influscope(*asked, "--estimate").out.strip().isdigit() and len(list_kept(pairs)[0]) == 3
 
 
 def test_output_goes_to_a_file(influscope: Command, workspace: Workspace, tmp_path: Path) -> None:

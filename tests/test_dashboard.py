@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -441,7 +442,7 @@ def test_index_is_built_in_another_process_once(fresh: Workspace, no_memory: Non
     assert not job.running and job.failed is None
     assert all(part.is_built(fresh) for part in parts(fresh, "features", "all"))
     assert not list((fresh.directory / "index").glob("*.new")), "something unfinished is left over"
-    with job.log:
+    with closing(job):
         assert jobs.start(fresh, "head", *options) is not job, "an ended job does not keep a new one from starting"
 
 
@@ -459,7 +460,7 @@ def test_failed_job_says_why(fresh: Workspace, open_app: OpenApp):
     (fresh.directory / "workspace.toml").write_bytes(b"broken")
     job = finished(jobs.start(fresh, "standard"))
     (fresh.directory / "workspace.toml").write_bytes(written)
-    assert job.failed and re.match("influscope: The workspace '.*' is damaged: workspace.toml", job.failed)
+    assert job.failed and re.match("The workspace '.*' is damaged: workspace.toml", job.failed)
     app = open_app(fresh.directory)
     assert job.failed in said(app.error)
     assert app.button(key="build-relatif").label == "Compute it"
@@ -469,7 +470,9 @@ def test_failed_job_says_why(fresh: Workspace, open_app: OpenApp):
 def test_progress_reads_what_the_command_writes(monkeypatch, capfd):
     """Share and words come from the last line of the reporter; reading does not move where the process writes."""
     with tempfile.TemporaryFile() as log:
-        job = Job(process=cast(subprocess.Popen, SimpleNamespace(poll=lambda: None)), log=log)
+        job = Job(
+            process=cast(subprocess.Popen, SimpleNamespace(poll=lambda: None)), command=("index",), log=log, out=log
+        )
         assert job.progress()[0] == 0 and job.progress()[1].startswith("Starting")
         report = Reporter()
         for done in (1000, 2500):

@@ -28,6 +28,8 @@ from attribution.index import silent
 from attribution.parameters import Choice, Flag, Name, Range
 from attribution.registry import get_method
 from attribution.workspace import Workspace
+from dashboard.experiment_charts import figure
+from dashboard.experiment_tables import readings
 from tests.oracles import with_training_data
 from tests.tiny import refusal
 
@@ -83,6 +85,10 @@ def test_answer_has_the_promised_shape(spaces: list[Workspace], experiment: Expe
         for row in found["table"]:
             assert all(value is None or isinstance(value, str | int | float) for value in row.values())
         assert found["paper"] is None or all(row["differs"] for row in found["paper"])
+        drawn = readings(found["table"])
+        assert drawn and all(
+            figure(each, found["paper"] or (), dark=dark).data for each in drawn for dark in (False, True)
+        )
 
 
 @every

@@ -7,11 +7,11 @@ from attribution.explain import sign_sentence
 from attribution.provenance import provenance_of
 from attribution.query import sample_ids
 from attribution.results import ScoreTable
-from dashboard import artifact_charts, artifacts, background, cache, exports, present, state
+from dashboard import artifact_charts, artifacts, background, cache, exports, method_settings, present, state
 from dashboard.artifacts import Artifact
 from dashboard.components import training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, downloads, influence_plot, picker
+from dashboard.views import building, downloads, influence_plot, method_parameters, picker
 
 SAMPLES = (5, 10, 20)
 
@@ -35,7 +35,9 @@ def body() -> None:
         with label:
             picker.label_choice(query)
     feature = _choices()
-    found = building.answer(selection.method, ())
+    chosen = method_settings.settings_of(selection.settings, selection.method)
+    method_parameters.changed(selection.method)
+    found = building.answer(selection.method, chosen)
     if found is None:
         return
     table, settings = found

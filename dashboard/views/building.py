@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from attribution.cost import build_seconds
 from attribution.errors import UserError
 from attribution.index import Part
+from attribution.query import Query
 from attribution.registry import get_method
 from attribution.results import ScoreTable
-from dashboard import background, cache, jobs, state
+from dashboard import background, cache, jobs, present, slow, state
 from dashboard.markdown import plain
 
 STANDARD = "standard"
@@ -21,18 +23,41 @@ def answer(
 
     None where it cannot be had yet: then the page says why, and offers to compute what is missing.
     """
-    if missing := cache.missing_parts(name, settings):
-        build(missing, name, settings, unasked=True)
-        settings = (*settings, ("scope", "head"))
-        if "scope" not in get_method(name).parameters or cache.missing_parts(name, settings):
-            return None
-        st.caption("Meanwhile this is the answer of the classification head alone.")
     try:
-        table: ScoreTable = cache.result(cache.query_of(state.current(), token=token), name, settings)
+        if missing := cache.missing_parts(name, settings):
+            build(missing, name, settings, unasked=True)
+            settings = (*(each for each in settings if each[0] != "scope"), ("scope", "head"))
+            if "scope" not in get_method(name).parameters or cache.missing_parts(name, settings):
+                return None
+            st.caption("Meanwhile this is the answer of the classification head alone.")
+        query = cache.query_of(state.current(), token=token)
+        table = slow.known(query, name, settings)
+        if table is None:
+            asked_for(query, name, settings)
+            return None
     except UserError as error:
-        st.error(plain(str(error)))
+        st.error(plain(str(error)), icon=":material/error:")
         return None
     return cache.exact(table, settings) or table, settings
+
+
+def asked_for(query: Query, name: str, settings: cache.Settings) -> None:
+    """The offer of an answer that takes long, with its estimate, or its progress once it was taken."""
+    key = slow.key(query, name, settings)
+    found = background.find(key)
+    if found is not None and found.running:
+        follow(lambda: background.find(key), f"{name}-answer")
+        return
+    if found is not None and found.failure:
+        st.error(plain(found.failure), icon=":material/error:")
+    about = present.duration(slow.seconds(name, settings))
+    st.caption(
+        f"With these parameters every answer passes over the training set: {about}. It is made in the background and "
+        "stays while the dashboard runs; everything else works meanwhile."
+    )
+    if st.button(f"Answer in {about}", key=f"answer-{name}", type="primary", icon=":material/play_arrow:"):
+        slow.start(query, name, settings)
+        st.rerun()
 
 
 def build(missing: Sequence[Part], name: str, settings: cache.Settings, *, unasked: bool) -> None:
@@ -41,7 +66,7 @@ def build(missing: Sequence[Part], name: str, settings: cache.Settings, *, unask
     With `unasked`, what the first answers read is begun at once.
     """
     workspace, standard = cache.workspace(), cache.are_standard(list(missing))
-    key = STANDARD if standard else name
+    key = STANDARD if standard else f"{name} {settings}"
     options = [] if standard else ["--method", name, *(f"--set={setting}={value}" for setting, value in settings)]
     found = jobs.job(key)
     if found is not None and (failure := found.failed):
@@ -49,11 +74,13 @@ def build(missing: Sequence[Part], name: str, settings: cache.Settings, *, unask
     if unasked and standard and (found is None or found.succeeded):
         found = jobs.start(workspace, key, *options)
     if found is None or not found.running:
+        seconds = build_seconds(workspace, missing)
         st.caption(
             "The training set has to be read once."
             if standard
             else f"This method reads what is not computed yet: {cache.kinds(missing)} of {len(workspace.train):,} "
-            "training examples. It is done once, in the background, in some minutes; everything else works meanwhile."
+            f"training examples. It is done once, in the background, in "
+            f"{'some minutes' if seconds is None else present.duration(seconds)}; everything else works meanwhile."
         )
         if st.button("Compute it", key=f"build-{name}", type="primary"):
             jobs.start(workspace, key, *options)

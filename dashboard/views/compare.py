@@ -12,10 +12,10 @@ from attribution.provenance import provenance_of_all
 from attribution.query import Query
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable
-from dashboard import background, cache, comparing, comparison_charts, exports, present, state
+from dashboard import background, cache, comparing, comparison_charts, exports, method_settings, present, slow, state
 from dashboard.components import probability_bars, training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, downloads, picker
+from dashboard.views import building, downloads, method_parameters, picker
 
 
 def page() -> None:
@@ -35,7 +35,7 @@ def body() -> None:
         st.info("Choose two to four methods above.", icon=":material/compare_arrows:")
         return
     tables, refused = _answers(asked, names)
-    _lists(names, list(tables.values()), refused)
+    _lists(asked, names, list(tables.values()), refused)
     if len(tables) < 2:
         st.info(
             "Choose a second method above: ranks and scores are compared once two methods can answer."
@@ -59,9 +59,13 @@ def _question(asked: Query) -> None:
         probability_bars(present.probabilities(asked), key="probabilities")
 
 
+def _settings(name: str) -> cache.Settings:
+    return method_settings.settings_of(state.current().settings, name)
+
+
 def _is_ready(name: str) -> bool:
     try:
-        return not cache.missing_parts(name)
+        return not cache.missing_parts(name, _settings(name))
     except UserError:
         return False
 
@@ -101,15 +105,15 @@ def _answers(asked: Query, names: Sequence[str]) -> tuple[dict[str, ScoreTable],
     with st.spinner(f"Scoring {len(asked.workspace.train):,} training examples…"):
         for name in names:
             try:
-                if not cache.missing_parts(name):
-                    quick = cache.result(asked, name)
-                    tables[name] = cache.exact(quick, ()) or cache.reranked(quick, ())
+                settings = _settings(name)
+                if not cache.missing_parts(name, settings) and (quick := slow.known(asked, name, settings)):
+                    tables[name] = cache.exact(quick, settings) or cache.reranked(quick, settings)
             except UserError as error:
                 refused[name] = str(error)
     return tables, refused
 
 
-def _lists(names: Sequence[str], tables: Sequence[ScoreTable], refused: dict[str, str]) -> None:
+def _lists(asked: Query, names: Sequence[str], tables: Sequence[ScoreTable], refused: dict[str, str]) -> None:
     selection = state.current()
     ranked = comparing.side_ranks(tables, lowest=selection.lowest)
     if tables:
@@ -120,12 +124,25 @@ def _lists(names: Sequence[str], tables: Sequence[ScoreTable], refused: dict[str
     for name, column in zip(names, st.columns(len(names)), strict=True):
         with column.container(border=True):
             st.markdown(f"##### {get_method(name).title}")
+            if get_method(name).parameters:
+                _parameters(name)
             if name in found:
                 _list(found[name], ranked)
             elif name in refused:
                 st.error(plain(refused[name]))
+            elif missing := cache.missing_parts(name, _settings(name)):
+                building.build(missing, name, _settings(name), unasked=False)
             else:
-                building.build(cache.missing_parts(name), name, (), unasked=False)
+                building.asked_for(asked, name, _settings(name))
+
+
+def _parameters(name: str) -> None:
+    """The method's form; what it changes is answered by another run, as the lists above it are drawn already."""
+    before = state.current().settings
+    method_parameters.choice(name)
+    method_parameters.changed(name)
+    if state.current().settings != before:
+        st.rerun()
 
 
 def _list(table: ScoreTable, ranked: Mapping[str, np.ndarray]) -> None:
@@ -221,7 +238,8 @@ def _agreement(tables: Sequence[ScoreTable]) -> None:
     number = int(count.number_input("Test examples", 1, most, min(10, most), key="sample", persist_state="session"))
     drawn = int(seed.number_input("Seed", 0, 2**31 - 1, 0, key="sample seed", persist_state="session"))
     tests = comparison.sample_tests(workspace, number, drawn)
-    key = ("agreement", single.methods, tests, selection.label)
+    parameters = {name: dict(_settings(name)) for name in single.methods}
+    key = ("agreement", single.methods, tests, selection.label, *(_settings(name) for name in single.methods))
     found = background.find(key)
     if found is not None and found.running:
         with ask:
@@ -237,7 +255,12 @@ def _agreement(tables: Sequence[ScoreTable]) -> None:
             background.start(
                 key,
                 lambda progress: comparison.compare(
-                    workspace, single.methods, tests, label=selection.label, progress=progress
+                    workspace,
+                    single.methods,
+                    tests,
+                    label=selection.label,
+                    parameters=parameters,
+                    progress=progress,
                 ),
             )
             st.rerun()

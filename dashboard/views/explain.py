@@ -7,13 +7,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from attribution.explain import sign_sentence
 from attribution.quantity import DIFFERENTIABLE
+from attribution.query import Query
 from attribution.refinement import refine
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable, TokenScores, WordScore
 from dashboard import background, cache, present, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, downloads, influence_plot, picker, word_by_word
+from dashboard.views import building, downloads, influence_plot, method_parameters, picker, word_by_word
 
 ROWS = 8
 
@@ -27,11 +28,9 @@ def page() -> None:
 @st.fragment
 def body() -> None:
     """The heatmap and the two lists below it."""
-    selection = state.current()
-    asked = cache.query_of(selection)
-    scores: TokenScores = cache.result(asked, selection.saliency)
+    asked = cache.query_of(state.current())
     with st.container(border=True):
-        _heatmap(scores)
+        scores = _heatmap(asked)
     left, right = st.columns([1.08, 1])
     with left.container(border=True):
         because_of_token = _why_token(scores)
@@ -43,10 +42,10 @@ def body() -> None:
         word_by_word.panel(scores)
 
 
-def _heatmap(scores: TokenScores) -> None:
+def _heatmap(query: Query) -> TokenScores:
+    """Draw the text with its saliency, and the choices that make it; the scores drawn."""
     selection = state.current()
-    query = scores.query
-    title, methods, view, label = st.columns([2.1, 2.2, 1.2, 3.4], vertical_alignment="center")
+    title, methods, parameters, view, label = st.columns([1.85, 1.9, 1.15, 1.35, 3.1], vertical_alignment="center")
     title.markdown("##### What the model looks at")
     names = [m.name for m in list_methods("tokens")]
     methods.selectbox(
@@ -58,9 +57,13 @@ def _heatmap(scores: TokenScores) -> None:
         on_change=state.on_change("saliency", "saliency"),
         label_visibility="collapsed",
     )
+    with parameters:
+        settings = method_parameters.choice(selection.saliency)
     subwords = view.toggle("Subwords", key="subwords", persist_state="session", help="The model's own tokens.")
     with label:
         picker.label_choice(query)
+    method_parameters.changed(selection.saliency)
+    scores: TokenScores = cache.result(query, selection.saliency, settings)
     tokens, scale, caption = present.heatmap(scores, subwords=subwords)
     chosen = next((t["index"] for t in tokens if t["index"] in selection.token), None)
     token_heatmap(
@@ -82,6 +85,7 @@ def _heatmap(scores: TokenScores) -> None:
     with bars:
         probability_bars(present.probabilities(query), key="probabilities")
     sign.caption(f"{plain(sign_sentence(query, scores.method))} Click a word to ask why the model looks at it.")
+    return scores
 
 
 def _why_token(scores: TokenScores) -> Callable[[], None]:
@@ -106,16 +110,19 @@ def _why_token(scores: TokenScores) -> Callable[[], None]:
     if special:
         st.caption(f"{special[0]} is a special token: the model puts it there, whatever the text.")
     sides = ("Raised it", "Lowered it")
-    return _evidence("saliency_influence", (("saliency", kind),), token=selection.token, sides=sides)
+    settings = method_parameters.choice("saliency_influence", fixed=(("saliency", kind),), tokens=selection.token)
+    return _evidence("saliency_influence", settings, token=selection.token, sides=sides)
 
 
 def _why_label(scores: TokenScores) -> Callable[[], None]:
     selection = state.current()
-    title, choice = st.columns([1.2, 1.4], vertical_alignment="center")
+    title, choice, parameters = st.columns([1.1, 1.4, 0.9], vertical_alignment="center")
     title.markdown(f"##### Why “{plain(scores.query.label_name)}”?")
     picker.method_choice(choice)
+    with parameters:
+        settings = method_parameters.choice(selection.method)
     sides = ("Proponents", "Opponents") if get_method(selection.method).signed else ("Highest", "Lowest")
-    return _evidence(selection.method, (), token=(), sides=sides)
+    return _evidence(selection.method, settings, token=(), sides=sides)
 
 
 def _nothing() -> None:
@@ -132,6 +139,7 @@ def _evidence(
         return _nothing
     table, settings = found
     st.caption(plain(sign_sentence(table.query, name)))
+    method_parameters.changed(name)
     pick, facts = st.columns([1.1, 1.2], vertical_alignment="center")
     side = pick.segmented_control(
         "Side",
