@@ -268,7 +268,7 @@ def test_sample_is_compared_when_asked_for(indexed: Workspace, open_app: OpenApp
     """A button with the count compares over a seeded sample in the background; its means are the library's."""
     app = opened(open_app, indexed, methods="gd,nn_cos")
     tests = sample_tests(indexed, 5, 3)
-    key = ("agreement", ("gd", "nn_cos"), tests, "predicted")
+    key = ("agreement", ("gd", "nn_cos"), tests, "predicted", (), ())
     app.number_input(key="sample").set_value(5)
     app.number_input(key="sample seed").set_value(3).run()
     assert background.find(key) is None
@@ -292,7 +292,7 @@ def test_failing_sample_says_why_in_a_red_box(indexed: Workspace, open_app: Open
 
     monkeypatch.setattr("attribution.comparison.compare", fail)
     app.button(key="compare-sample").click().run()
-    ended(("agreement", ("gd", "nn_cos"), sample_tests(indexed, 10), "predicted"))
+    ended(("agreement", ("gd", "nn_cos"), sample_tests(indexed, 10), "predicted", (), ()))
     app.run()
     assert not app.exception
     assert "the disk is *full*" in said(app.error)

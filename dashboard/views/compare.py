@@ -139,7 +139,7 @@ def _lists(asked: Query, names: Sequence[str], tables: Sequence[ScoreTable], ref
 def _parameters(name: str) -> None:
     """The method's form; what it changes is answered by another run, as the lists above it are drawn already."""
     before = state.current().settings
-    method_parameters.choice(name)
+    method_parameters.choice(name, key="compared")
     method_parameters.changed(name)
     if state.current().settings != before:
         st.rerun()

@@ -10,19 +10,20 @@ from dashboard.markdown import plain
 from dashboard.method_settings import Settings
 
 
-def choice(name: str, *, fixed: Settings = (), tokens: Sequence[int] = ()) -> Settings:
+def choice(name: str, *, key: str = "set", fixed: Settings = (), tokens: Sequence[int] = ()) -> Settings:
     """Draw the form of a method behind a button; what it was set to besides its defaults, and `fixed`.
 
-    `fixed` is what the page itself decides. The form ends with the command line that gives the same answer.
+    `fixed` is what the page itself decides. The form ends with the command line that gives the same answer. Each page
+    has its own `key`: a field that another page has just left would start empty.
     """
     method, decided = get_method(name), dict(fixed)
     open_to_all = {key: p for key, p in method.parameters.items() if key not in decided}
     chosen = state.current().settings
     before = method_settings.settings_of(chosen, name)
-    with st.popover("Parameters", icon=":material/tune:", type="tertiary", key=f"parameters-{name}"):
+    with st.popover("Parameters", icon=":material/tune:", type="tertiary", key=f"{key}-parameters-{name}"):
         st.markdown(f"**{plain(method.title)}**")
         if open_to_all:
-            values = parameter_form.form(open_to_all, key=f"set {name}", given=dict(before))
+            values = parameter_form.form(open_to_all, key=f"{key} {name}", given=dict(before))
             if values != dict(before):
                 state.choose(settings=method_settings.replaced(chosen, name, values))
         else:
