@@ -70,12 +70,13 @@ def provenance_of_all(results: Sequence[ScoreTable]) -> dict[str, str]:
     """As `provenance_of`, of several methods' answers to one question: what differs is told by method."""
     each = {result.method: provenance_of(result) for result in results}
     first = next(iter(each.values()))
-    return {
+    told = {
         name: value
         if all(made[name] == value for made in each.values())
         else "; ".join(f"{method}: {made[name]}" for method, made in each.items())
         for name, value in first.items()
     }
+    return {**told, "method": "; ".join(each)}
 
 
 def spreadsheet_csv(frame: pd.DataFrame, made: Mapping[str, str]) -> str:

@@ -126,7 +126,7 @@ def _drawn(pairs: WordPairs) -> dict[str, Any]:
     rows = [" ".join(dict.fromkeys(pairs.query.example.words[tokens[i].word].text for i in g)) for g in pairs.groups]
     columns = [word.text for word in pairs.words]
     scale = float(abs(pairs.scores).max(initial=0.0)) or 1.0
-    links = [
+    links: list[dict[str, Any]] = [
         {"row": i, "column": j, "level": float(pairs.scores[i, j]) / scale, "score": float(pairs.scores[i, j])}
         for i in range(len(rows))
         for j in range(len(columns))

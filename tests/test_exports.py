@@ -54,7 +54,7 @@ def test_compared_methods_stand_side_by_side(workspace: Workspace) -> None:
         own = table.frame(0).set_index("train_id").loc[frame.index]
         assert frame[f"score {table.method}"].to_numpy() == pytest.approx(own["score"].to_numpy())
         assert frame[f"rank {table.method}"].tolist() == own["rank"].tolist()
-    assert frame["method"].iloc[0] == "gd: gd; nn_cos: nn_cos"
+    assert frame["method"].iloc[0] == "gd; nn_cos"
     assert frame["workspace"].unique().tolist() == [workspace.name]
 
 

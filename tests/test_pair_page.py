@@ -46,8 +46,6 @@ def test_it_is_asked_for(indexed: Workspace, open_app: OpenApp, monkeypatch: pyt
     monkeypatch.setattr(cache, "word_pairs", lambda *given, **named: asked.append(given) or real(*given, **named))
     app = open_app(indexed.directory, test="3", row="7")
     assert "Word by word with training example 7" in said(app.markdown) and not asked
-    (choice,) = [group for group in app.button_group if "links" in group.options or "Links" in group.options]
-    assert choice.value in (None, [])
     app.query_params["pairs"] = "links"
     app.run()
     assert [given[1] for given in asked] == [7] and "words · exact over last:2" in said(app.caption)
