@@ -47,7 +47,7 @@ def coefficient(workspace: Workspace) -> dict[str, Any]:
 
 
 def test_the_fit_finds_the_artifact_where_it_is(planted: Workspace, control: Workspace) -> None:
-    """A clearly positive coefficient where overlap gives the label away, an interval that contains 0 where it does not."""
+    """A clearly positive coefficient where overlap gives the label away; an interval that contains 0 elsewhere."""
     with_it, without = coefficient(planted), coefficient(control)
     assert with_it["low"] > 0.3, with_it
     assert without["low"] < 0 < without["high"], without
