@@ -9,7 +9,7 @@ import numpy as np
 
 from attribution.comparison import spearman
 from attribution.errors import UserError
-from attribution.experiments.measures import mean_error, test_ids
+from attribution.experiments.measures import mean_error, drawn_tests
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.parameters import Choice, Name, Range
 from attribution.quantity import Quantity
@@ -88,7 +88,7 @@ def _setup(run: Run, *, train: int, finder: str, scope: str, solver: str) -> Set
 
 def _seconds(run: Run, *, tests: int, runs: int, **values: Any) -> float:
     """The time of the truth's answer to one question, as often as a state of the model is asked."""
-    setup, query = _setup(run, **values), make_query(run.workspace, test=test_ids(run, 1)[0])
+    setup, query = _setup(run, **values), make_query(run.workspace, test=drawn_tests(run, 1)[0])
     for name in ("", *run.methods):  # the first answers open what they read
         setup.scores(query, name, of=run.methods[0])
     began = time.perf_counter()
@@ -98,7 +98,7 @@ def _seconds(run: Run, *, tests: int, runs: int, **values: Any) -> float:
     for name in run.methods:
         copies = len(plan(run.workspace, setup.choices(name, 0)).states(run.workspace))
         states += 1 + copies * (runs if setup.draws(name) else 1)
-    return len(test_ids(run, tests)) * each * states
+    return len(drawn_tests(run, tests)) * each * states
 
 
 @experiment(
@@ -130,7 +130,7 @@ def faithfulness(
     means, 0 where nothing is drawn, `over_tests` that of the tests' means. Every score is exact.
     """
     values = {"train": train, "finder": finder, "scope": scope, "solver": solver}
-    setup, ids, found = _setup(run, **values), test_ids(run, tests), []
+    setup, ids, found = _setup(run, **values), drawn_tests(run, tests), []
     names = [*run.methods, CHECKPOINTS, CONTROL]
     for done, test in enumerate(ids, start=1):
         question = {"experiment": "faithfulness", "test": test, "methods": names, "runs": runs, **values}

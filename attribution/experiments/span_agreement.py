@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from attribution.errors import UserError
-from attribution.experiments.measures import mean_error, test_ids
+from attribution.experiments.measures import mean_error, drawn_tests
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.model import Classifier, Example, length_sorted_batches
 from attribution.parameters import Choice, Name, Range
@@ -50,12 +50,12 @@ PAPER = [
 
 
 def _seconds(run: Run, *, tests: int, **values: Any) -> float:
-    ids, seconds = test_ids(run, 2), 0.0
+    ids, seconds = drawn_tests(run, 2), 0.0
     for done, method in enumerate(_methods(run), start=1):
         queries = [make_query(run.workspace, test=test) for test in ids]
         seconds += [_answer(run, query, method, values).seconds for query in queries][-1]
         run.progress(done, len(_methods(run)), "methods timed")
-    return seconds * len(test_ids(run, tests))
+    return seconds * len(drawn_tests(run, tests))
 
 
 @experiment(
@@ -87,7 +87,7 @@ def span_agreement(
     test example without a span is left out (`n`).
     """
     values = {"finder": finder, "candidates": candidates, "scope": scope}
-    methods, ids, sags, lags = _methods(run), test_ids(run, tests), [], []
+    methods, ids, sags, lags = _methods(run), drawn_tests(run, tests), [], []
     for done, test in enumerate(ids, start=1):
         question = {"experiment": "span_agreement", "test": test, "methods": methods, **values, "seed": run.seed}
         found = run.kept(question, lambda test=test: _agreement(run, test, methods, values))
@@ -126,7 +126,10 @@ def _agreement(run: Run, test: int, methods: Sequence[str], values: dict[str, An
     same = run.workspace.label_ids(run.workspace.train) == query.label
     for m, method in enumerate(methods):
         table = _answer(run, query, method, values)
-        top = table.order[: max(TOPS)].tolist()
+        scored = table.scores[table.order] != 0  # what was not searched for spans has 0
+        top = table.order[scored][: max(TOPS)].tolist()
+        if not top:
+            continue
         examples = training_examples(query, top)
         units = [()] * len(top) if table.scored.spans is None else _strongest(table, top, examples)
         theirs = _embeddings(classifier, examples, units)
