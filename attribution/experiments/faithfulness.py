@@ -9,7 +9,7 @@ import numpy as np
 
 from attribution.comparison import spearman
 from attribution.errors import UserError
-from attribution.experiments.measures import mean_error, drawn_tests
+from attribution.experiments.measures import drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.parameters import Choice, Name, Range
 from attribution.quantity import Quantity

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from attribution.comparison import spearman
-from attribution.experiments.measures import Entry, answer_seconds, mean_error, drawn_tests
+from attribution.experiments.measures import Entry, answer_seconds, drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.loading import model_digest, quiet
 from attribution.parameters import Choice, Name, Range

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from attribution.errors import UserError
-from attribution.experiments.measures import Entry, answer_seconds, mean_error, drawn_tests
+from attribution.experiments.measures import Entry, answer_seconds, drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.parameters import Name, Range
 from attribution.query import Query, make_query

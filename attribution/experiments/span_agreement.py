@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from attribution.errors import UserError
-from attribution.experiments.measures import mean_error, drawn_tests
+from attribution.experiments.measures import drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.model import Classifier, Example, length_sorted_batches
 from attribution.parameters import Choice, Name, Range
