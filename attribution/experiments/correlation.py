@@ -5,7 +5,7 @@ from typing import Annotated
 import numpy as np
 
 from attribution.comparison import spearman
-from attribution.experiments.measures import answer_seconds, answers, test_ids
+from attribution.experiments.measures import answer_seconds, answers, drawn_tests
 from attribution.experiments.pairwise import METHODS, MODEL, Damped, ScopeOf, Tests, Wider, asked, entries, pair_rows
 from attribution.experiments.registry import Findings, Run, experiment
 from attribution.parameters import Range
@@ -26,7 +26,7 @@ TOLD = (("influence", "gd"), ("relatif", "gc"), ("nn_euc", "nn_cos"), ("nn_cos",
 
 
 def _seconds(run: Run, *, tests: int, train: int, scope: str, wider: str, damping: float) -> float:
-    return len(test_ids(run, tests)) * answer_seconds(run, list(entries(run, scope, wider, damping).values()))
+    return len(drawn_tests(run, tests)) * answer_seconds(run, list(entries(run, scope, wider, damping).values()))
 
 
 @experiment(
@@ -57,7 +57,7 @@ def correlation(
     """
     workspace, compared = run.workspace, entries(run, scope, wider, damping)
     drawn = np.array(sample_ids(range(len(workspace.train)), train, run.seed))
-    ids, found = test_ids(run, tests), []
+    ids, found = drawn_tests(run, tests), []
     for done, test in enumerate(ids, start=1):
         question = {"experiment": "correlation", "test": test, "of": asked(compared), "train": train, "seed": run.seed}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attribution.errors import UserError
 from attribution.experiments.layers import Group, example_gradients, group_dot, layer_groups
-from attribution.experiments.measures import test_ids
+from attribution.experiments.measures import drawn_tests
 from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.parameters import Range
 from attribution.workspace import Workspace
@@ -62,7 +62,7 @@ def layer_similarity(
 
 
 def _positions(run: Run, tests: int) -> list[int]:
-    found = run.workspace.test.index.get_indexer(test_ids(run, tests)).tolist()
+    found = run.workspace.test.index.get_indexer(drawn_tests(run, tests)).tolist()
     if len(found) < 3:
         raise UserError(f"layer_similarity needs 3 test examples, and there are {len(found)}.")
     return found

@@ -24,7 +24,7 @@ class Group:
 def layer_groups(workspace: Workspace) -> list[Group]:
     """Every parameter in one group: by layer from below, and by kind.
 
-    Layers are the word embeddings, what else is below the blocks, each block, what is between blocks and head, the head.
+    Layers are the word embeddings, what else is below the blocks, each block, what is above them, and the head.
     """
     classifier = workspace.classifier
     anatomy, count = classifier.anatomy, len(classifier.anatomy.blocks)
@@ -58,9 +58,9 @@ def example_gradients(
     rows = table.iloc[list(ids)]
     encoded = classifier.tokenize(rows["text"].tolist(), rows["text_pair"].tolist() if workspace.is_pair else None)
     labels = torch.from_numpy(workspace.label_ids(rows)).to(classifier.device)
-    weights = dict(workspace.weights(state))
-    own = dict(classifier.model.named_parameters())
-    leaves = {name: weights.get(name, own[name]).detach().requires_grad_() for name in names}
+    weights = workspace.weights(state)
+    values: dict[str, Tensor] = {**dict(classifier.model.named_parameters()), **weights}
+    leaves = {name: values[name].detach().requires_grad_() for name in names}
     for row in range(len(rows)):
         logits, _ = classifier.run(classifier.pad(encoded, [row]), weights={**weights, **leaves})
         loss = torch.nn.functional.cross_entropy(logits.float(), labels[row : row + 1])

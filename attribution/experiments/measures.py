@@ -37,7 +37,7 @@ def mean_error(values: Sequence[float] | np.ndarray) -> tuple[float | None, floa
     return (float(found.mean()) if len(found) else None), error
 
 
-def test_ids(run: Run, most: int) -> list[int]:
+def drawn_tests(run: Run, most: int) -> list[int]:
     """At most `most` ids of test examples, drawn with the run's seed."""
     return run.sample(run.workspace.test.index.tolist(), most)
 
@@ -47,7 +47,7 @@ def answer_seconds(run: Run, entries: Sequence[Entry], *, rerank: bool = False) 
 
     Two are asked, for the first answer opens, or builds, an index; the second is timed.
     """
-    began, ids = 0.0, test_ids(run, 2)
+    began, ids = 0.0, drawn_tests(run, 2)
     for done, test in enumerate(ids, start=1):
         began = time.perf_counter()
         answers(run, test, entries, rerank=rerank)

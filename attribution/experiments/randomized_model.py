@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from attribution.comparison import spearman
-from attribution.experiments.measures import Entry, answer_seconds, mean_error, test_ids
+from attribution.experiments.measures import Entry, answer_seconds, drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.loading import model_digest, quiet
 from attribution.parameters import Choice, Name, Range
@@ -49,7 +49,7 @@ def _seconds(run: Run, *, tests: int, models: int, scope: str, label: str, reset
     began = time.perf_counter()
     classifier.collect(encoded)
     reading = (time.perf_counter() - began) * train / len(some)
-    return models * (reading + 2 * len(test_ids(run, tests)) * answer_seconds(run, entries))
+    return models * (reading + 2 * len(drawn_tests(run, tests)) * answer_seconds(run, entries))
 
 
 @experiment(
@@ -83,7 +83,7 @@ def randomized_model(
     random model's label differs from the trained one's for about half of the examples. Methods that do not read the
     model (bm25, sbert_cos) have 1. `random` draws anew under each model.
     """
-    methods, ids = _methods(run), test_ids(run, tests)
+    methods, ids = _methods(run), drawn_tests(run, tests)
     found = np.full((models, len(ids), len(methods)), np.nan)
     for model in range(models):
         with ExitStack() as stack:

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from attribution.errors import UserError
-from attribution.experiments.measures import Entry, answer_seconds, mean_error, test_ids
+from attribution.experiments.measures import Entry, answer_seconds, drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.parameters import Name, Range
 from attribution.query import Query, make_query
@@ -15,7 +15,7 @@ from attribution.registry import get_method, list_methods, run_method
 from attribution.results import ScoreTable, TokenScores
 from attribution.tokens import Token
 
-FIRST, SECOND = "influence of examples with the token", "overlap without the token"
+FIRST, SECOND = "examples with the token", "overlap without it"
 KINDS = ("most positive", "median", "most negative")
 ANY = "any"
 OF_TOP = (0.1, 0.2, 0.5, 1.0)
@@ -41,7 +41,7 @@ TABLE_4 = {
 def _seconds(run: Run, *, tests: int, saliency: str, scope: str) -> float:
     """A question whole, and with each of three tokens taken out."""
     entries = [Entry(method=method, scope=scope) for method in _methods(run)]
-    return (1 + len(KINDS)) * len(test_ids(run, tests)) * answer_seconds(run, entries)
+    return (1 + len(KINDS)) * len(drawn_tests(run, tests)) * answer_seconds(run, entries)
 
 
 @experiment(
@@ -65,11 +65,11 @@ def saliency_consistency(
 ) -> Findings:
     """The paper's two experiments with the token of most positive, of median and of most negative saliency.
 
-    Influence of examples with the token: the mean z-score of influence (standard deviations) over those of the most
+    Examples with the token: the mean z-score of influence (standard deviations) over those of the most
     influential 10, 20, 50 and 100 % of the training examples that hold the token and have the predicted label; `any`
     is the same whatever token they hold. Saliency agrees with influence where the most positive token lies highest.
 
-    Overlap without the token: the share, 0 to 1, of the top 0.1, 0.2, 0.5 and 1 % of the training examples that stays
+    Overlap without it: the share, 0 to 1, of the top 0.1, 0.2, 0.5 and 1 % of the training examples that stays
     when the token is taken out of the text and its then predicted label is explained. They agree where the most
     positive token's removal leaves least. `prediction_changed`: the share of the test examples where it does.
 
@@ -79,7 +79,7 @@ def saliency_consistency(
     if saliency not in (known := [m.name for m in list_methods("tokens")]):
         get_method(saliency)
         raise UserError(f"{saliency} does not score the tokens of a text. Known: {', '.join(known)}.")
-    methods, ids = _methods(run), test_ids(run, tests)
+    methods, ids = _methods(run), drawn_tests(run, tests)
     holding = _holding(run)
     means, overlaps, changed, short = [], [], [], 0
     for done, test in enumerate(ids, start=1):

@@ -4,7 +4,7 @@ import numpy as np
 
 from attribution.comparison import TOPS, overlap
 from attribution.errors import UserError
-from attribution.experiments.measures import answer_seconds, answers, test_ids
+from attribution.experiments.measures import answer_seconds, answers, drawn_tests
 from attribution.experiments.pairwise import METHODS, MODEL, Damped, ScopeOf, Tests, Wider, asked, entries, pair_rows
 from attribution.experiments.registry import Findings, Run, experiment
 
@@ -22,7 +22,7 @@ TOLD = (("influence", "gd"), ("relatif", "gc"), ("nn_euc", "nn_cos"))
 
 
 def _seconds(run: Run, *, tests: int, scope: str, wider: str, damping: float) -> float:
-    return len(test_ids(run, tests)) * answer_seconds(
+    return len(drawn_tests(run, tests)) * answer_seconds(
         run, list(entries(run, scope, wider, damping).values()), rerank=True
     )
 
@@ -46,7 +46,7 @@ def top_overlap(
     workspace, compared = run.workspace, entries(run, scope, wider, damping)
     if len(workspace.train) <= TOPS[0]:
         raise UserError(f"The top {TOPS[0]} of {len(workspace.train)} training examples are all of them.")
-    ids, found = test_ids(run, tests), []
+    ids, found = drawn_tests(run, tests), []
     for done, test in enumerate(ids, start=1):
         question = {"experiment": "top_overlap", "test": test, "of": asked(compared), "seed": run.seed}
 
