@@ -14,8 +14,11 @@ from attribution.errors import UserError
 from attribution.index import Part
 from attribution.query import Query, make_query, with_tokens
 from attribution.registry import required_parts, run_method, standard_parts
-from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.results import ScoreTable, SpanScore, TokenScores, WordScore
 from attribution.scoring import FIDELITY
+from attribution.span_cost import search_seconds
+from attribution.span_scores import important_spans
+from attribution.spans import Finder, Span
 from attribution.workspace import Workspace, open_workspace
 from dashboard import background
 from dashboard.artifact_charts import influence_scatter
@@ -142,6 +145,31 @@ def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[i
         key = (key_of(table, settings), table.scored.exact, ids)
         found = _kept(_word_store(), key, dict(zip(ids, table.words_of(ids), strict=True)))
     return found
+
+
+def spans(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[int, list[SpanScore]]:
+    """The scored spans of some training examples by id, which an answer of spans has already."""
+    return dict(zip(ids, table.spans_of(ids), strict=True))
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _important(_query: Query, key: tuple, finder: str) -> list[tuple[Span, float]]:
+    return important_spans(_query, Finder(name=finder))
+
+
+def important(asked: Query, finder: str) -> list[tuple[Span, float]]:
+    """The spans of the test text with their importance, the most important first; UserError where they are none."""
+    return _important(asked, _key(asked), finder)
+
+
+def search_key(asked: Query, method: str, settings: Settings) -> tuple:
+    """The key under which the background work is found that searches training spans."""
+    return ("spans", *_key(asked), method, settings)
+
+
+def search_cost(asked: Query, method: str, settings: Settings) -> float:
+    """About how many seconds a search for training spans takes; UserError where there is none to be made."""
+    return search_seconds(asked, method, dict(settings))
 
 
 def key_of(table: ScoreTable, settings: Settings) -> tuple:

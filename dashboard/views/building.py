@@ -6,12 +6,14 @@ import streamlit as st
 
 from attribution.errors import UserError
 from attribution.index import Part
-from attribution.registry import get_method
+from attribution.query import Query
+from attribution.registry import get_method, run_method
 from attribution.results import ScoreTable
-from dashboard import background, cache, jobs, state
+from dashboard import background, cache, jobs, present, state
 from dashboard.markdown import plain
 
 STANDARD = "standard"
+UNASKED_SECONDS = 2.0
 
 
 def answer(
@@ -28,11 +30,36 @@ def answer(
             return None
         st.caption("Meanwhile this is the answer of the classification head alone.")
     try:
-        table: ScoreTable = cache.result(cache.query_of(state.current(), token=token), name, settings)
+        table = _made(cache.query_of(state.current(), token=token), name, settings)
     except UserError as error:
         st.error(plain(str(error)))
         return None
-    return cache.exact(table, settings) or table, settings
+    return None if table is None else (cache.exact(table, settings) or table, settings)
+
+
+def _made(asked: Query, name: str, settings: cache.Settings) -> ScoreTable | None:
+    """The answer; a search for spans that takes long is offered with its cost, then followed, and None meanwhile."""
+    if get_method(name).spans == "none":
+        return cache.result(asked, name, settings)
+    key = cache.search_key(asked, name, settings)
+    found = background.find(key)
+    if found is not None and found.result is not None:
+        return found.result
+    if found is not None and found.running:
+        follow(lambda: background.find(key), f"{name}-spans")
+        return None
+    if found is not None and found.failure:
+        st.error(plain(found.failure))
+    seconds = cache.search_cost(asked, name, settings)
+    if seconds <= UNASKED_SECONDS:
+        return cache.result(asked, name, settings)
+    st.caption(
+        f"The search takes about {plain(present.duration(seconds))}: every span is masked once and scored exactly."
+    )
+    if st.button("Find training spans", key=f"search-{name}", type="primary", icon=":material/search:"):
+        background.start(key, lambda progress: run_method(asked, name, dict(settings), progress))
+        st.rerun()
+    return None
 
 
 def build(missing: Sequence[Part], name: str, settings: cache.Settings, *, unasked: bool) -> None:
