@@ -150,17 +150,18 @@ function createHeatmap(root) {
   text.addEventListener("pointerdown", (event) => {
     const from = chipAt(event);
     if (event.button !== 0 || event.shiftKey || event.pointerType === "touch" || !isOpen(from)) return;
+    let reached = from;
     const over = (moved) => {
       const to = chipAt(moved);
-      if (!isOpen(to) || (to === from && !marking)) return;
-      anchor = from;
+      if (!isOpen(to) || to === reached) return;
+      [anchor, reached] = [from, to];
       mark(from, to);
     };
     const until = new AbortController();
-    const end = (done) => {
+    const end = () => {
       until.abort();
       // Back where it began it was a click, which selects by itself.
-      if (marking && chipAt(done) === from) giveUp();
+      if (marking && reached === from) giveUp();
       else finish();
     };
     text.addEventListener("pointerover", over, { signal: until.signal });
