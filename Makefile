@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench experiments demo-assets readme clean
+.PHONY: help setup demo imdb test lint bench experiments demo-assets readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,13 @@ setup: $(VENV)/.installed ## create .venv and install the pinned dependencies
 
 demo: setup ## open the dashboard (PORT=…, WORKSPACE=…)
 	@$(BIN)/influscope dashboard $(WORKSPACE) --port $(PORT)
+
+workspaces/imdb/checkpoints: | setup
+	@echo "Fine-tuning on 2,000 long reviews (some minutes, once)…"
+	@$(BIN)/python -m attribution.demo $(@D)
+
+imdb: workspaces/imdb/checkpoints ## open the dashboard on long reviews, fine-tuned on first (PORT=…)
+	@$(BIN)/influscope dashboard workspaces/imdb --port $(PORT)
 
 test: $(VENV)/.installed-test ## set up, then run every test
 	@sh tests/browser/ensure_chromium.sh

@@ -223,7 +223,7 @@ def explain(
     text_pair: Annotated[str | None, typer.Option(help="Its second text, for pairs.")] = None,
     method: Annotated[str, typer.Option(help="See influscope methods.")] = "relatif",
     token: Annotated[
-        str | None, typer.Option(metavar="I", help="Index of the clicked token; several as first-last, 3-7.")
+        str | None, typer.Option(metavar="I", help="Index of the clicked token; several as 3-7, or 2,5-6.")
     ] = None,
     label: Annotated[str, typer.Option(help="predicted, true, or a label.")] = "predicted",
     against: Annotated[str | None, typer.Option(help="Explain the margin over this label.")] = None,

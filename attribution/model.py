@@ -149,22 +149,25 @@ class Classifier:
 
     def example(self, text: str, text_pair: str | None = None) -> Example:
         """Encode one text or pair, with tokens, words and the character where truncation cut each text (or None)."""
-        encoded = self.tokenize([text], None if text_pair is None else [text_pair])
-        texts = [text] if text_pair is None else [text, text_pair]
-        tokens = tokens_of(encoded.encodings[0], texts)
-        cut: list[int | None] = [None, None]
-        if encoded.encodings[0].overflowing:
-            for segment, whole in enumerate(texts):
-                end = max((t.end for t in tokens if t.segment == segment and not t.special), default=0)
-                cut[segment] = end if whole[end:].strip() else None
-        return Example(
-            text=text,
-            text_pair=text_pair,
-            inputs=self.pad(encoded, [0]),
-            tokens=tokens,
-            words=words_of(tokens, texts),
-            cut=(cut[0], cut[1]),
-        )
+        return self.examples([text], None if text_pair is None else [text_pair])[0]
+
+    def examples(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Example]:
+        """As `example`, for several texts or pairs."""
+        encoded, made = self.tokenize(texts, pairs), []
+        for row, text in enumerate(texts):
+            own = [text] if pairs is None else [text, pairs[row]]
+            tokens = tokens_of(encoded.encodings[row], own)
+            made.append(
+                Example(
+                    text=text,
+                    text_pair=None if pairs is None else pairs[row],
+                    inputs={name: torch.tensor([values[row]], device=self.device) for name, values in encoded.items()},
+                    tokens=tokens,
+                    words=words_of(tokens, own),
+                    cut=_cuts(encoded.encodings[row], tokens, own),
+                )
+            )
+        return made
 
     def pad(self, encoded: Mapping[str, list[list[int]]], rows: Sequence[int]) -> Inputs:
         """Model inputs of the named rows, padded on the right to the longest of them."""
@@ -312,6 +315,16 @@ def _hook(register: Any, function: Any, **options: Any) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def _cuts(encoding: Any, tokens: Sequence[Token], texts: Sequence[str]) -> tuple[int | None, int | None]:
+    """The character up to which each text is read, None for one that is read whole."""
+    cut: list[int | None] = [None, None]
+    if encoding.overflowing:
+        for segment, whole in enumerate(texts):
+            end = max((t.end for t in tokens if t.segment == segment and not t.special), default=0)
+            cut[segment] = end if whole[end:].strip() else None
+    return cut[0], cut[1]
 
 
 def dissect(model: Any, tokenizer: Any) -> Anatomy:

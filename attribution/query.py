@@ -12,6 +12,10 @@ from attribution.model import Classifier, Example
 from attribution.quantity import LogOdds, LogProbability, Margin, Quantity, Saliency
 from attribution.workspace import Workspace, softmax
 
+# One index may be negative: then it is the index that is refused, by what the text has.
+_TOKENS = re.compile(r"-[0-9]{1,6}|[0-9]{1,6}(-[0-9]{1,6})*")
+_INDEX = re.compile(r"^-[0-9]+|[0-9]+")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
@@ -129,18 +133,32 @@ def with_tokens(query: Query, tokens: tuple[int, ...]) -> Query:
 
 
 def read_tokens(given: str) -> tuple[int, ...]:
-    """Token indices from what a person wrote: '5', or '3-7' for all of 3 to 7; UserError for anything else.
+    """Token indices from what a person or a link wrote: '5', '3-7' for all of 3 to 7, or several with commas, '2,5-6'.
 
-    A link of the dashboard lists the pieces of a word, as '3-4-5', which says the same.
+    Raises UserError for anything else. A longer '3-4-7' has the ends of a run too.
     """
-    if re.fullmatch(r"-?\d+", given):
-        return (int(given),)
-    if not re.fullmatch(r"\d{1,6}(-\d{1,6})+", given):
-        raise UserError(f"--token takes an index, or the first and the last of several as 3-7, not '{given}'.")
-    bounds = [int(index) for index in given.split("-")]
-    if bounds != sorted(bounds):
-        raise UserError(f"--token {given} runs backwards: give the first token before the last, as 3-7.")
-    return tuple(range(bounds[0], bounds[-1] + 1))
+    found: list[int] = []
+    for piece in given.split(","):
+        if not _TOKENS.fullmatch(piece):
+            raise UserError(
+                f"--token takes an index, the first and the last of several as 3-7, or more with commas, not '{given}'."
+            )
+        bounds = [int(index) for index in _INDEX.findall(piece)]
+        if bounds != sorted(bounds):
+            raise UserError(f"--token {given} runs backwards: give the first token before the last, as 3-7.")
+        found += range(bounds[0], bounds[-1] + 1)
+    return tuple(found)
+
+
+def write_tokens(tokens: Sequence[int]) -> str:
+    """What `read_tokens` reads as these indices: neighbours that follow each other as a range."""
+    runs: list[list[int]] = []
+    for index in tokens:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _check_text(workspace: Workspace, text: str, text_pair: str | None) -> None:

@@ -34,6 +34,10 @@ class Side(Protocol):
         """Exact scores of some training examples: (positions,)."""
         ...
 
+    def whole(self, positions: np.ndarray) -> np.ndarray:
+        """Scores of some training examples in the precision of `copies`, so that they can be held against those."""
+        ...
+
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
         """Scores of encoded rows with these label ids; `owner`: the training position whose norm each row takes."""
         ...
@@ -56,6 +60,9 @@ class HeadSide:
 
     def exactly(self, positions: np.ndarray) -> np.ndarray:
         return self._scaled(-self.units.dot(self.vector), self.norms)[positions]
+
+    def whole(self, positions: np.ndarray) -> np.ndarray:
+        return self.exactly(positions)
 
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
         return self.of_units(self.units_of(encoded, labels), owner)
@@ -134,13 +141,20 @@ class SweepSide:
         )
         return dots if self.normalise == "none" else cosine(dots, self._norms(positions, silent), self.norm)
 
+    def whole(self, positions: np.ndarray) -> np.ndarray:
+        return self._swept(*self.workspace.encoded_train(positions), positions, self._states(positions))
+
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        return self._swept(encoded, labels, owner, None)
+
+    def _swept(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray, states: States | None) -> np.ndarray:
         dots = -sweep(
             self.workspace.classifier,
             encoded,
             labels,
             self.vector,
             weights=weights_of(self.workspace, self.state),
+            states=states,
             dtype=DTYPES[precision_of(self.workspace.classifier)],
         )
         if self.normalise == "none":
@@ -214,6 +228,9 @@ class IndexSide:
 
     def exactly(self, positions: np.ndarray) -> np.ndarray:
         return self.sweep.exactly(positions)
+
+    def whole(self, positions: np.ndarray) -> np.ndarray:
+        return self.sweep.whole(positions)
 
     def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
         return self.sweep.copies(encoded, labels, owner)

@@ -4,7 +4,7 @@ By linearity that is the score of the example whole less its score with the span
 head's closed form, answers it. An index cannot, for it holds no masked example; it says in which examples to look.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from attribution.index import Progress, silent
-from attribution.model import Classifier
+from attribution.model import Classifier, Example, length_sorted_batches
 from attribution.quantity import Importance, Quantity
 from attribution.query import Query
 from attribution.results import Scored, SpanScore, WordScore
@@ -24,6 +24,7 @@ from attribution.workspace import Workspace
 
 Sides = list[tuple[float, Side]]
 AT_ONCE = 512
+TOKENS_AT_ONCE = 16_384
 
 
 def score_spans(
@@ -94,28 +95,48 @@ class Units:
         made, what = {}, f"spans of the training examples ({self.finder.name})"
         for first in range(0, len(positions), AT_ONCE):
             some = positions[first : first + AT_ONCE]
-            made |= dict(zip(some, self._score(some), strict=True))
-            progress(first + len(some), len(positions), what)
+
+            def note(share: float, first: int = first, count: int = len(some)) -> None:
+                progress(first + int(share * count), len(positions), what)
+
+            made |= dict(zip(some, self._score(some, note), strict=True))
         return made
 
-    def _score(self, positions: Sequence[int]) -> list[list[SpanScore]]:
-        workspace, table = self.query.workspace, self.query.workspace.train
+    def _score(self, positions: Sequence[int], note: Callable[[float], None]) -> list[list[SpanScore]]:
+        table = self.query.workspace.train
         examples = training_examples(self.query, positions)
         spans = []
         for position, example in zip(positions, examples, strict=True):
             where = f"training example {table.index[position]}"
             spans.append(self.finder.find(example, dict(table.iloc[position]), where))
-        masks = [[span.tokens for span in own] for own in spans]
-        encoded, owner = erased_rows(examples, masks, self.query.classifier.erased_id)
-        at = np.asarray(positions)[owner]
-        labels = workspace.label_ids(table.iloc[at])
-        scores = sum((rate * side.copies(encoded, labels, at) for rate, side in self.sides), np.zeros(len(at)))
-        made, row = [], 0
-        for own in spans:
-            parts = scores[row] - scores[row + 1 : row + 1 + len(own)]
-            row += 1 + len(own)
-            made.append(_ranked(own, parts))
+        at = np.asarray(positions)
+        whole = sum((rate * side.whole(at) for rate, side in self.sides), np.zeros(len(at)))
+        encoded, owner = masked_rows(examples, spans, self.query.classifier.erased_id)
+        masked, row, made = self._masked(encoded, at[owner], note), 0, []
+        for own, score in zip(spans, whole, strict=True):
+            made.append(_ranked(own, score - masked[row : row + len(own)]))
+            row += len(own)
         return made
+
+    def _masked(
+        self, encoded: dict[str, list[list[int]]], owner: np.ndarray, note: Callable[[float], None]
+    ) -> np.ndarray:
+        """The scores of masked examples: (rows,). What masking makes alike, under one label, is run once."""
+        workspace = self.query.workspace
+        labels, scores = workspace.label_ids(workspace.train.iloc[owner]), np.zeros(len(owner))
+        columns = [encoded[name] for name in encoded]
+        keys = [(label, *map(tuple, row)) for label, *row in zip(labels.tolist(), *columns, strict=True)]
+        first = {key: row for row, key in reversed(list(enumerate(keys)))}
+        distinct = list(first.values())
+        batches = length_sorted_batches([len(encoded["input_ids"][row]) for row in distinct], tokens=TOKENS_AT_ONCE)
+        for number, batch in enumerate(batches):
+            rows = np.asarray(distinct)[batch]
+            some = {name: [values[row] for row in rows] for name, values in encoded.items()}
+            scores[rows] = sum(
+                (rate * side.copies(some, labels[rows], owner[rows]) for rate, side in self.sides), np.zeros(len(rows))
+            )
+            note((number + 1) / len(batches))
+        return scores[[first[key] for key in keys]]
 
     def strongest(self, count: int) -> np.ndarray:
         """The score of each example's strongest known span, 0 where there is none: (train,)."""
@@ -140,6 +161,15 @@ class Units:
                 [WordScore(text=w.text, start=w.start, end=w.end, segment=w.segment, score=part) for w, part in words]
             )
         return made
+
+
+def masked_rows(
+    examples: Sequence[Example], spans: Sequence[Sequence[Span]], erased: int
+) -> tuple[dict[str, list[list[int]]], np.ndarray]:
+    """Each example with one of its spans after the other masked: the encoded rows, and which example each is of."""
+    encoded, owner = erased_rows(examples, [[span.tokens for span in own] for own in spans], erased)
+    masked = np.flatnonzero(np.diff(owner, prepend=-1) == 0)  # an example's first row is whole
+    return {name: [values[row] for row in masked] for name, values in encoded.items()}, owner[masked]
 
 
 def _ranked(spans: Iterable[Span], scores: Iterable[float]) -> list[SpanScore]:
@@ -180,34 +210,44 @@ def _at_final_model(workspace: Workspace, sides: Sides) -> Side:
     return replace(found[0], sweep=summed) if isinstance(found[0], IndexSide) else summed
 
 
+def important_spans(query: Query, finder: Finder) -> list[tuple[Span, float]]:
+    """The spans that a finder sees in the test text with their importance, the most important first.
+
+    The importance is what masking the span takes from the explained label's log p, or from its margin (Huang et al.
+    2021 §3.1, step 1). Cost: one forward pass a span.
+    """
+    row = None if query.test is None else dict(query.workspace.test_row(query.test))
+    spans = finder.find(query.example, row, f"test example {query.test}")
+    if not spans:
+        return []
+    encoded, _ = erased_rows([query.example], [[span.tokens for span in spans]], query.classifier.erased_id)
+    _, logits = query.classifier.collect(encoded)
+    drops = Importance(label=query.label, against=query.against, tokens=()).drops(torch.from_numpy(logits))[1:]
+    return [(spans[at], float(drops[at])) for at in torch.argsort(-drops, stable=True).tolist()]
+
+
 def explained_span(query: Query, finder: Finder) -> tuple[Importance, list[str]]:
     """The importance of the clicked tokens, or, where there are none, of the test text's most important span.
 
-    That is the span of the finder whose masking takes most from the explained label's log p, or from its margin (Huang
-    et al. 2021 §3.1, step 1); a note says which. Raises UserError where the clicked tokens are no span. Cost: one
-    forward pass a span.
+    A note says which span of the finder that is. Raises UserError where the clicked tokens are no span. Cost: that of
+    `important_spans`.
     """
     if query.tokens:
         check_tokens(query.example, query.tokens)
         return Importance(label=query.label, against=query.against, tokens=query.tokens), []
-    row = None if query.test is None else dict(query.workspace.test_row(query.test))
-    spans = finder.find(query.example, row, f"test example {query.test}")
-    if not spans:
+    found = important_spans(query, finder)
+    if not found:
         return Importance(label=query.label, against=query.against, tokens=()), [
             f"finder={finder.name} finds no span in the text: its importance is 0, and so is every score."
         ]
-    encoded, _ = erased_rows([query.example], [[span.tokens for span in spans]], query.classifier.erased_id)
-    _, logits = query.classifier.collect(encoded)
-    drops = Importance(label=query.label, against=query.against, tokens=()).drops(torch.from_numpy(logits))[1:]
-    best = int(drops.argmax())
-    start, end, segment = spans[best].start, spans[best].end, spans[best].segment
+    span, drop = found[0]
     what = "log p" if query.against is None else "the margin"
     note = (
-        f"Explained is the importance of '{query.example.texts[segment][start:end]}', the largest of the text's "
-        f"{len(spans)} (finder={finder.name}): masking it changes {what} of '{query.label_name}' by "
-        f"{-float(drops[best]):+.3g}."
+        f"Explained is the importance of '{query.example.texts[span.segment][span.start : span.end]}', the largest of "
+        f"the text's {len(found)} (finder={finder.name}): masking it changes {what} of '{query.label_name}' by "
+        f"{-drop:+.3g}."
     )
-    return Importance(label=query.label, against=query.against, tokens=spans[best].tokens), [note]
+    return Importance(label=query.label, against=query.against, tokens=span.tokens), [note]
 
 
 def _mask_note(classifier: Classifier) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from attribution.errors import UserError
 from attribution.model import Example
 from attribution.segmentation import around, clauses, sentences
+from attribution.workspace import Workspace
 
 FINDERS = ("clauses", "sentences", "ngrams", "aspect", "given")
 SEQUENCES = (list, tuple, np.ndarray)
@@ -59,6 +60,13 @@ class Finder:
             return _given(example, row, where)
         cut = sentences if self.name == "sentences" else clauses
         return spans_at(example, [(s, e, part) for part, text in enumerate(example.texts) for s, e in cut(text)])
+
+
+def finders_of(workspace: Workspace) -> list[str]:
+    """The names of the finders that fit a workspace's texts and columns."""
+    given = "span" in workspace.train or {"start", "end"} <= set(workspace.train)
+    fits = {"aspect": workspace.is_pair, "given": given}
+    return [name for name in FINDERS if fits.get(name, True)]
 
 
 def spans_at(example: Example, places: Iterable[Place]) -> list[Span]:

@@ -29,8 +29,8 @@ def words_by_erasure(query: Query, score: Copies, positions: Sequence[int]) -> l
 def training_examples(query: Query, positions: Sequence[int]) -> list[Example]:
     """Training examples by position, encoded, with their words."""
     rows = query.workspace.train.iloc[list(positions)]
-    pairs = rows["text_pair"] if query.workspace.is_pair else [None] * len(rows)
-    return [query.classifier.example(text, pair) for text, pair in zip(rows["text"], pairs, strict=True)]
+    pairs = rows["text_pair"].tolist() if query.workspace.is_pair else None
+    return query.classifier.examples(rows["text"].tolist(), pairs)
 
 
 def plain_words(example: Example) -> list[Word]:

@@ -11,6 +11,7 @@ import streamlit as st
 from attribution.index import Progress
 
 T = TypeVar("T")
+KEPT = 32
 
 
 class Stopped(Exception):
@@ -70,11 +71,13 @@ def find(key: Hashable) -> Work[Any] | None:
 
 
 def start(key: Hashable, make: Callable[[Progress], T]) -> Work[T]:
-    """Begin the work in a thread, unless that of the key runs already."""
+    """Begin the work in a thread, unless that of the key runs already. Of ended works the latest KEPT are kept."""
     found = find(key)
     if found is not None and found.running:
         return found
     made: Work[T] = Work()
+    for ended in [each for each, work in _works().items() if not work.running][:-KEPT]:
+        _works().pop(ended, None)
     _works()[key] = made
     threading.Thread(target=made.run, args=(make,), daemon=True).start()
     return made

@@ -16,8 +16,10 @@ from attribution.pairs import WordPairs, pairs_parts, word_pairs
 from attribution.query import Query, make_query, with_tokens
 from attribution.registry import required_parts, run_method, standard_parts
 from attribution.report import report as report_of
-from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.results import ScoreTable, SpanScore, TokenScores, WordScore
 from attribution.scoring import FIDELITY
+from attribution.span_scores import important_spans
+from attribution.spans import Finder, Span
 from attribution.workspace import Workspace, open_workspace
 from dashboard import background
 from dashboard.artifact_charts import influence_scatter
@@ -184,6 +186,21 @@ def _report(_query: Query, key: tuple, method: str, settings: Settings, train_id
 def report(table: ScoreTable, settings: Settings, train_id: int | None = None) -> str:
     """An answer as a page that stands alone, word by word with a training example or with the first proponent."""
     return _report(table.query, key_of_query(table.query), table.method, settings, train_id)
+
+
+def spans(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[int, list[SpanScore]]:
+    """The scored spans of some training examples by id, which an answer of spans has already."""
+    return dict(zip(ids, table.spans_of(ids), strict=True))
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _important(_query: Query, key: tuple, finder: str) -> list[tuple[Span, float]]:
+    return important_spans(_query, Finder(name=finder))
+
+
+def important(asked: Query, finder: str) -> list[tuple[Span, float]]:
+    """The spans of the test text with their importance, the most important first; UserError where they are none."""
+    return _important(asked, key_of_query(asked), finder)
 
 
 def key_of(table: ScoreTable, settings: Settings) -> tuple:

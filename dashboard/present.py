@@ -8,7 +8,7 @@ import pandas as pd
 from attribution.pairs import WordPairs
 from attribution.query import Query
 from attribution.registry import Method
-from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.results import ScoreTable, SpanScore, TokenScores, WordScore
 from attribution.tokens import Word
 from dashboard.components import LabelProbability, PairWord, Token, TrainingRow
 from dashboard.components import Word as ShadedWord
@@ -85,11 +85,18 @@ def _caption(scores: TokenScores, subwords: bool) -> str:
     return f"{unit}{held} · {'subwords' if subwords else 'words'}"
 
 
-def word_of(scores: TokenScores, index: int, *, subwords: bool) -> tuple[int, ...]:
-    """The model tokens that a click on the drawn token `index` selects."""
+def tokens_of(scores: TokenScores, drawn: Sequence[int], *, subwords: bool) -> tuple[int, ...]:
+    """The model tokens that are selected where these drawn tokens are, in order."""
     if subwords:
-        return (index,)
-    return next((word.tokens for word in scores.query.example.words if word.tokens[0] == index), (index,))
+        return tuple(sorted(drawn))
+    return tuple(sorted(i for word in scores.query.example.words if word.tokens[0] in drawn for i in word.tokens))
+
+
+def drawn(scores: TokenScores, tokens: Sequence[int], *, subwords: bool) -> list[int]:
+    """The drawn tokens that hold any of these model tokens."""
+    if subwords:
+        return list(tokens)
+    return [word.tokens[0] for word in scores.query.example.words if set(word.tokens) & set(tokens)]
 
 
 def probabilities(query: Query) -> list[LabelProbability]:
@@ -136,11 +143,14 @@ def training_rows(
     table: ScoreTable,
     method: Method,
     shown: Sequence[tuple[int, int]],
-    words: Mapping[int, Sequence[WordScore]],
+    words: Mapping[int, Sequence[WordScore] | Sequence[SpanScore]],
     *,
     opponents: bool,
 ) -> list[TrainingRow]:
-    """The rows of training examples as they are drawn; one scale for all bars and one for all words."""
+    """The rows of training examples as they are drawn; one scale for all bars and one for all words, or spans.
+
+    Of spans, which come the strongest first, that one is drawn bold.
+    """
     frame = table.frame(0).set_index("train_id", drop=False)
     rows = frame.loc[[train_id for train_id, _ in shown]]
     largest = float(rows["score"].abs().max()) or 1.0
@@ -160,7 +170,10 @@ def training_rows(
                 share=float(row["score"]) / largest,
                 text=row["text"],
                 text_pair=row.get("text_pair"),
-                words=None if scored is None else [_shaded(w) for w in scored if w.end > w.start],
+                words=None
+                if scored is None
+                else [_shaded(w, at == 0) for at, w in enumerate(scored) if w.end > w.start],
+                unit="word" if table.scored.spans is None else "span",
                 word_scale=word_scale,
                 duplicates=copies,
                 details=[
@@ -172,8 +185,9 @@ def training_rows(
     return made
 
 
-def _shaded(word: WordScore) -> ShadedWord:
-    return ShadedWord(start=word.start, end=word.end, score=word.score, part=word.segment)
+def _shaded(word: WordScore | SpanScore, first: bool) -> ShadedWord:
+    strong = first and isinstance(word, SpanScore)
+    return ShadedWord(start=word.start, end=word.end, score=word.score, part=word.segment, strong=strong)
 
 
 def signed(score: float) -> str:
@@ -232,3 +246,9 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"about {seconds / size:.0f} {unit}"
     return f"about {max(1, round(seconds)):d} s"
+
+
+def clipped(text: str, most: int) -> str:
+    """The text with blanks run together, cut after `most` characters."""
+    whole = " ".join(text.split())
+    return whole if len(whole) <= most else f"{whole[: most - 1].rstrip()}…"

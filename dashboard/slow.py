@@ -7,23 +7,30 @@ import streamlit as st
 from attribution.cost import answer_seconds
 from attribution.index import Progress
 from attribution.query import Query
-from attribution.registry import run_method
+from attribution.registry import get_method, run_method
 from attribution.results import ScoreTable
+from attribution.span_cost import search_seconds
 from dashboard import background, cache
 from dashboard.method_settings import Settings
 
-UNASKED = 5.0
+UNASKED = 2.0
 
 
 @st.cache_resource(show_spinner=False, max_entries=256)
-def seconds(method: str, settings: Settings) -> float:
-    """About how long a method with these settings takes for one question; UserError where they do not fit."""
+def _seconds(method: str, settings: Settings) -> float:
     return answer_seconds(cache.workspace(), method, dict(settings))
 
 
-def is_slow(method: str, settings: Settings) -> bool:
+def seconds(asked: Query, method: str, settings: Settings) -> float:
+    """About how long a method with these settings takes for a question; UserError where they do not fit."""
+    if get_method(method).spans == "none":
+        return _seconds(method, settings)
+    return search_seconds(asked, method, dict(settings))
+
+
+def is_slow(asked: Query, method: str, settings: Settings) -> bool:
     """Whether an answer takes so long that it is not begun unasked."""
-    return seconds(method, settings) > UNASKED
+    return seconds(asked, method, settings) > UNASKED
 
 
 def key(asked: Query, method: str, settings: Settings) -> Hashable:
@@ -33,7 +40,7 @@ def key(asked: Query, method: str, settings: Settings) -> Hashable:
 
 def known(asked: Query, method: str, settings: Settings) -> ScoreTable | None:
     """The answer, where it is quick or was asked for and is done."""
-    if not is_slow(method, settings):
+    if not is_slow(asked, method, settings):
         return cache.result(asked, method, settings)
     found = background.find(key(asked, method, settings))
     return None if found is None else found.result

@@ -10,13 +10,15 @@ from typing import Any
 
 import streamlit as st
 
+from attribution.errors import UserError
+from attribution.query import read_tokens, write_tokens
+from attribution.spans import FINDERS
 from dashboard import method_settings
 from dashboard.markdown import plain
 
 LONGEST_PATTERN = 500
 MOST_METHODS = 4
 PAIR_DRAWINGS = ("links", "heatmap")
-_TOKENS = re.compile(r"\d{1,6}(-\d{1,6})*")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _RESULT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _SESSION = "influscope selection"
@@ -27,6 +29,7 @@ _NOTICES = "influscope notices"
 class Selection:
     """What the person is looking at. `own_text` is a text of their own (text, second text) in place of `test`.
 
+    `token`: the model's tokens clicked, or marked as a span; `finder`: what finds spans where they are the unit.
     `methods` are those compared, none for the ones that are ready; `axes` the two of them whose scores are drawn
     against each other; `row` the training example that is marked in every list, `lowest` the end that the lists show.
     `settings` are the parameters of methods that are not at their default. `family` and `find` narrow the catalogue of
@@ -40,6 +43,7 @@ class Selection:
     label: str = "predicted"
     method: str = "relatif"
     saliency: str = "gradient_x_input"
+    finder: str = "clauses"
     own_text: tuple[str, str | None] | None = None
     methods: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
@@ -85,6 +89,7 @@ def sync(
         "label": ("predicted", "true", *labels),
         "method": methods,
         "saliency": saliencies,
+        "finder": FINDERS,
         "family": families,
         "feature": features,
         "pairs": PAIR_DRAWINGS,
@@ -121,16 +126,26 @@ def sync(
     elif test not in ("own", None):
         notice(f"The link asks for test example '{test}'; this workspace has {min(tests)} to {max(tests)}.")
         token = None
-    if token is not None and _TOKENS.fullmatch(token):
-        changes["token"] = tuple(int(piece) for piece in token.split("-"))
-    elif token is not None:
-        notice(f"The link asks for token '{token}', which is not a number; it is ignored.")
+    if token is not None:
+        changes |= _tokens(token)
     if changes.get("test", before.test) != before.test:
         changes = {"token": (), "own_text": None, **changes}
     selection = replace(before, **changes)
     if selection.test is None and selection.own_text is None:
         selection = replace(selection, test=int(tests[0]))
     _store(selection)
+
+
+def _tokens(given: str) -> dict[str, Any]:
+    """The tokens that the URL names, each once and in order; nothing, and a notice, where it names none."""
+    try:
+        found = read_tokens(given)
+    except UserError:
+        found = ()
+    if found and min(found) >= 0:
+        return {"token": tuple(sorted(set(found)))}
+    notice(f"The link asks for token '{given[:40]}', which is no number and no range such as 3-7; it is ignored.")
+    return {}
 
 
 def _comparison(methods: Sequence[str], trains: Collection[int]) -> dict[str, Any]:
@@ -164,10 +179,11 @@ def _store(selection: Selection) -> None:
     st.session_state[_SESSION] = selection
     wanted = {
         "test": "own" if selection.own_text is not None else str(selection.test),
-        "token": "-".join(str(index) for index in selection.token),
+        "token": write_tokens(selection.token),
         "label": selection.label,
         "method": selection.method,
         "saliency": "" if selection.saliency == "gradient_x_input" else selection.saliency,
+        "finder": "" if selection.finder == "clauses" else selection.finder,
         "feature": selection.feature,
         "pattern": selection.pattern,
         "experiment": selection.experiment,

@@ -259,7 +259,7 @@ def test_options_reach_the_method(influscope: Command, workspace: Workspace) -> 
     common = ["explain", workspace.directory, "--test", 0, "--top", 1, "--format", "json"]
     clicked = answer(influscope(*common, "--method", "saliency_influence", "--token", 2))
     assert clicked["explained"]["token"] == 2
-    for several in ("2-4", "2-3-4"):
+    for several in ("2-4", "2-3-4", "2,3-4"):
         found = answer(influscope(*common, "--method", "if_plus_plus", "--token", several, "--set", "scope=head"))
         assert found["explained"]["tokens"] == [2, 3, 4] and found["explained"]["quantity"] == "importance"
     for label in workspace.labels:
@@ -337,6 +337,12 @@ MISTAKES: dict[str, tuple[list[object], list[str]]] = {
     "token no number": (["--test", 0, "--token", "second"], ["--token", "'second'", "3-7"]),
     "token empty": (["--test", 0, "--token", ""], ["--token", "''"]),
     "span over special tokens": (["--test", 0, "--token", "0-1", "--method", "if_plus_plus"], ["[CLS]", "no part"]),
+    "span with a token twice": (["--test", 0, "--token", "2-3,3", "--method", "if_plus_plus"], ["twice"]),
+    "span of everything": (["--text", "warm film", "--token", "1-2", "--method", "if_plus_plus"], ["the whole text"]),
+    "spans not given": (
+        ["--test", 0, "--method", "if_plus", "--set", "finder=given"],
+        ["'start' and 'end', or 'span'"],
+    ),
     "finder unknown": (["--test", 0, "--method", "if_plus", "--set", "finder=words"], ["'words'", "sentences"]),
     "finder of pairs": (["--test", 0, "--method", "if_plus", "--set", "finder=aspect"], ["pairs of an aspect"]),
     "token missing": (["--test", 0, "--method", "saliency_influence"], ["--token"]),

@@ -77,8 +77,14 @@ def test_heatmap_loses_no_character_and_no_score(fixture, text, pair, subwords, 
         assert token["score"] == pytest.approx(scores.scores[token["index"] : end].sum(), abs=1e-7)
         assert token["raw"] == pytest.approx(scores.raw[token["index"] : end].sum(), abs=1e-7)
         assert sum(piece["score"] for piece in token["pieces"]) == pytest.approx(token["score"], abs=1e-7)
-        chosen = present.word_of(scores, token["index"], subwords=subwords)
+        chosen = present.tokens_of(scores, [token["index"]], subwords=subwords)
         assert chosen == tuple(range(token["index"], end)), "a click selects what is drawn"
+    marked = [token["index"] for token in read[1:4]]
+    span = present.tokens_of(scores, marked, subwords=subwords)
+    assert (
+        span == tuple(range(marked[0], ends[len(read[1:4])]))
+        and present.drawn(scores, span, subwords=subwords) == marked
+    )
     assert sum(abs(t["score"]) for t in read) <= 1 + 1e-6, "scores are shares of the example's total"
     assert scale == max(abs(t["score"]) for t in read if not t["special"])
     held = sum(abs(float(s)) for t, s in zip(scores.query.example.tokens, scores.scores, strict=True) if t.special)
@@ -304,7 +310,9 @@ def test_deep_link_is_honoured(indexed: Workspace, open_app: OpenApp):
         ({"test": "99", "token": "1"}, ["test example '99'; this workspace has 0 to 10"]),
         ({"test": "own", "token": "1"}, ["a text of someone's own, which a link does not carry"]),
         ({"token": "one", "test": "-1"}, ["test example '-1'"]),
-        ({"token": "9" * 5000}, ["which is not a number"]),
+        ({"token": "9" * 5000}, ["which is no number and no range such as 3-7"]),
+        ({"token": "-2"}, ["asks for token '-2'"]),
+        ({"finder": "words"}, ["none of clauses, sentences"]),
         ({"token": "1-999"}, ["no token 999"]),
         (
             {"label": "![x](http://a.org/x.png)", "method": "gradient_norm", "saliency": "gd", "colour": "blue"},

@@ -95,7 +95,9 @@ def test_long_answer_is_asked_for_and_found_again(indexed: Workspace, open_app: 
     key = slow.key(make_query(indexed, test=1), "relatif", settings)
     assert background.find(key) is None
     button = app.button(key="answer-relatif")
-    assert button.label == f"Answer in {present.duration(slow.seconds('relatif', settings))}"
+    assert (
+        button.label == f"Answer in {present.duration(slow.seconds(make_query(indexed, test=1), 'relatif', settings))}"
+    )
     app.switch_page("views/errors.py").run()
     app.switch_page("views/explain.py").run()
     app.button(key="answer-relatif").click().run()

@@ -44,12 +44,13 @@ def mount_selectable(
     *,
     key: str,
     data: Mapping[str, Any],
-    on_select: Callable[[int | None], None] | None,
-) -> int | None:
-    """Mount a component in which one thing can be selected, and return what is selected after this run.
+    on_select: Callable[[Any], None] | None,
+) -> Any:
+    """Mount a component in which something can be selected, and return what is selected after this run.
 
     `data["selected"]` is what the page holds to be selected. A choice reaches `on_select` before the script runs again;
-    it is None when the selection was cleared. It travels as {"chosen": …}, as a bare null would read as no choice.
+    where one thing is selected at a time, it is None when the selection was cleared. It travels as {"chosen": …}, as a
+    bare null would read as no choice.
     """
 
     def report() -> None:

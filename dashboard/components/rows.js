@@ -1,6 +1,8 @@
 // Training examples, strongest first. A row opens in place; rows keep their nodes from one data update to the next.
 
 const DRAG = 4;
+const LEAD = 90; // characters before a strong stretch that a closed row shows
+const LONG = 320; // from this length on a text that has a strong stretch is shown from near it on
 
 export default selectable(createList);
 
@@ -136,8 +138,11 @@ function createTexts(row, colours) {
   const parts = row.text_pair === null ? [row.text] : [row.text, row.text_pair];
   parts.forEach((text, part) => {
     const paragraph = element("p", "part");
-    const words = (row.words ?? []).filter((word) => word.part === part);
-    paragraph.append(...shadedText(text, words, row.word_scale, colours));
+    const words = (row.words ?? []).filter((word) => word.part === part).sort((a, b) => a.start - b.start);
+    const shaded = (start, end) => shadedText(text, words, row, colours, start, end);
+    const lead = leadOf(text, words);
+    if (lead) paragraph.append(element("span", "skipped", "… "), createLead(shaded(0, lead)));
+    paragraph.append(...shaded(lead, Infinity));
     texts.append(paragraph);
   });
   if (row.duplicates > 0) texts.append(element("div", "duplicates", `+${row.duplicates} identical`));
@@ -145,27 +150,45 @@ function createTexts(row, colours) {
   return texts;
 }
 
-/** Text and shaded words in reading order. Offsets count code points, as Python does, not UTF-16 units. */
-function shadedText(text, words, wordScale, colours) {
-  const characters = Array.from(text);
-  const slice = (start, end) => characters.slice(start, end).join("");
-  const nodes = [];
-  let reached = 0;
-  for (const word of [...words].sort((a, b) => a.start - b.start)) {
-    if (word.start < reached) continue;
-    nodes.push(slice(reached, word.start), createWord(slice(word.start, word.end), word.score, wordScale, colours));
-    reached = word.end;
-  }
-  return [...nodes, slice(reached)];
+/** How many characters of a long text stand so far before its strong stretch that a closed row leaves them out. */
+function leadOf(text, words) {
+  const strong = words.find((word) => word.strong);
+  if (!strong || text.length < LONG || strong.start <= LEAD) return 0;
+  const least = strong.start - LEAD;
+  const blank = Array.from(text).slice(least, strong.start).findIndex((character) => /\s/.test(character));
+  const lead = blank < 0 ? strong.start : least + blank + 1;
+  const across = words.find((word) => word.start < lead && lead < word.end);
+  if (!across) return lead;
+  return across.end - across.start > 2 * LEAD ? across.end : across.start;
 }
 
-function createWord(text, score, wordScale, colours) {
+function createLead(nodes) {
+  const lead = element("span", "lead");
+  lead.append(...nodes);
+  return lead;
+}
+
+/** Text from start to end and its shaded words in reading order. Offsets count code points, as Python does. */
+function shadedText(text, words, row, colours, start, end) {
+  const characters = Array.from(text);
+  const slice = (from, to) => characters.slice(from, to).join("");
+  const nodes = [];
+  let reached = start;
+  for (const word of words) {
+    if (word.start < reached || word.start >= end) continue;
+    nodes.push(slice(reached, word.start), createWord(slice(word.start, word.end), word, row, colours));
+    reached = word.end;
+  }
+  return [...nodes, slice(reached, Math.min(end, characters.length))];
+}
+
+function createWord(text, { score, strong }, { word_scale: wordScale, unit = "word" }, colours) {
   const strength = score / wordScale || 0;
   const { fill: background, text: ink } = shade(strength, colours);
   const mark = signMark(strength, 0.4);
-  const node = element("span", "word", text);
+  const node = element("span", strong ? "word strong" : "word", text);
   Object.assign(node.style, { backgroundColor: background, color: ink });
-  Object.assign(node.dataset, { name: "word", fact: signed(score) }, mark ? { mark } : {});
+  Object.assign(node.dataset, { name: unit, fact: signed(score) }, mark ? { mark } : {});
   return node;
 }
 
@@ -181,11 +204,11 @@ function createVerdict(row) {
   return verdict;
 }
 
-/** The three words of most weight as a line of text, for those who cannot hover. */
+/** The three words, or spans, of most weight as a line of text, for those who cannot hover. */
 function strongestWords(row) {
   if (!row.words?.length) return [];
   const parts = [row.text, row.text_pair ?? ""].map((text) => Array.from(text));
   const name = ({ start, end, part }) => parts[part].slice(start, end).join("");
   const strongest = [...row.words].sort((a, b) => Math.abs(b.score) - Math.abs(a.score)).slice(0, 3);
-  return [["strongest words", strongest.map((word) => `${name(word)} ${signed(word.score)}`).join(" · ")]];
+  return [[`strongest ${row.unit ?? "word"}s`, strongest.map((word) => `${name(word)} ${signed(word.score)}`).join(" · ")]];
 }

@@ -9,12 +9,16 @@ _rows = define_component("rows")
 
 
 class Word(TypedDict):
-    """A shaded stretch [start, end) of the text (`part` 0) or of its pair (`part` 1), counted in Python characters."""
+    """A shaded stretch [start, end) of the text (`part` 0) or of its pair (`part` 1), counted in Python characters.
+
+    One that is `strong` is bold, and a long text is shown from near it on until its row is opened.
+    """
 
     start: int
     end: int
     score: float
     part: int
+    strong: NotRequired[bool]
 
 
 class TrainingRow(TypedDict):
@@ -22,8 +26,8 @@ class TrainingRow(TypedDict):
 
     `share` in [-1, 1] is the bar's length and sign: the score over the largest |score| shown. `other_label` marks a
     label that differs from the explained one. Words are filled by score / `word_scale`. `duplicates` further rows with
-    the same text are folded into this one. `details` are further [name, value] lines of the opened row, `note` a line
-    below the text of every row, such as its ranks elsewhere.
+    the same text are folded into this one. `unit` names what is shaded, "word" unless given. `details` are further
+    [name, value] lines of the opened row, `note` a line below the text of every row, such as its ranks elsewhere.
     """
 
     train_id: int
@@ -39,6 +43,7 @@ class TrainingRow(TypedDict):
     word_scale: float
     duplicates: int
     details: Sequence[Sequence[str]]
+    unit: NotRequired[str]
     note: NotRequired[str]
 
 

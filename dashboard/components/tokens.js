@@ -1,5 +1,5 @@
-// Flowing text whose tokens are filled by score; one can be selected. The nodes are built once for a text and then
-// repainted, so that keyboard focus outlives the answer to a click.
+// Flowing text whose tokens are filled by score; one can be selected, or a run of them. The nodes are built once for a
+// text and then repainted, so that keyboard focus outlives the answer to a click.
 
 const SEGMENT_NAMES = ["First text", "Second text"];
 
@@ -8,12 +8,15 @@ export default selectable(createHeatmap);
 function createHeatmap(root) {
   const text = element("div", "text");
   text.setAttribute("role", "listbox");
+  text.setAttribute("aria-multiselectable", "true");
   const legend = createLegend();
   root.append(text, legend.node);
   const tooltip = createTooltip(root);
   let data, colours, send, structure;
   let chips = [];
   let current = 0;
+  let anchor = null; // the token from which Shift and a drag reach
+  let marking = null; // what was selected before the run that is being marked, which is not reported yet
 
   const readable = () => chips.filter((chip) => !chip.token.truncated);
 
@@ -22,7 +25,9 @@ function createHeatmap(root) {
     const shape = JSON.stringify(data.tokens.map((t) => [t.text, t.special, t.space_before, t.truncated, t.segment]));
     if (shape !== structure) rebuild();
     structure = shape;
-    chips.forEach((chip, position) => paint(chip, data.tokens[position]));
+    marking = null;
+    chips.forEach((chip, position) => (chip.token = data.tokens[position]));
+    repaint();
     legend.update(data, colours);
     text.setAttribute("aria-label", data.signed ? `Tokens, for and against ${data.label}` : `Tokens, ${data.label}`);
     const explained = chips.find((chip) => chip.node === tooltip.anchor());
@@ -36,7 +41,7 @@ function createHeatmap(root) {
     text.replaceChildren(...createSegments(chips));
     const length = data.tokens.reduce((sum, token) => sum + token.text.length + 1, 0);
     text.className = length > 1200 ? "text long" : length > 420 ? "text medium" : "text";
-    const selected = readable().findIndex((chip) => chip.token.index === data.selected);
+    const selected = readable().findIndex((chip) => data.selected.includes(chip.token.index));
     current = selected >= 0 ? selected : hadFocus ? Math.min(current, readable().length - 1) : firstWord();
     rove(readable().map((chip) => chip.node), current);
     if (hadFocus) readable()[current]?.node.focus();
@@ -44,8 +49,25 @@ function createHeatmap(root) {
 
   const firstWord = () => Math.max(0, readable().findIndex((chip) => !chip.token.special));
 
-  function paint(chip, token) {
-    chip.token = token;
+  function repaint() {
+    const inRun = (chip) => Boolean(chip) && !chip.token.truncated && data.selected.includes(chip.token.index);
+    const isExplained = (chip) => Boolean(chip) && data.explained.includes(chip.token.index);
+    chips.forEach((chip, position) => {
+      const [before, after] = [-1, 1].map((step) => chips[position + step]).map((other) => sameText(chip, other));
+      paint(chip);
+      chip.node.setAttribute("aria-selected", String(inRun(chip)));
+      chip.node.classList.toggle("starts", !inRun(before));
+      chip.node.classList.toggle("ends", !inRun(after));
+      chip.node.classList.toggle("explained", isExplained(chip));
+      chip.gap?.classList.toggle("selected", inRun(chip) && inRun(before));
+      chip.gap?.classList.toggle("explained", isExplained(chip) && isExplained(before));
+    });
+  }
+
+  const sameText = (chip, other) => (other?.token.segment === chip.token.segment ? other : null);
+
+  function paint(chip) {
+    const { token } = chip;
     const strength = token.special || token.truncated ? 0 : token.score / data.scale || 0;
     const { fill, text: ink } = shade(strength, colours);
     chip.node.style.backgroundColor = strength ? fill : "";
@@ -54,7 +76,6 @@ function createHeatmap(root) {
     if (mark) chip.node.dataset.mark = mark;
     else delete chip.node.dataset.mark;
     chip.node.setAttribute("aria-label", describe(token));
-    chip.node.setAttribute("aria-selected", String(!token.truncated && token.index === data.selected));
   }
 
   function describe(token) {
@@ -83,32 +104,94 @@ function createHeatmap(root) {
   }
 
   /** Shown at once and reported; the server's answer repaints it. */
-  function select(index) {
-    data = { ...data, selected: index };
-    chips.forEach((chip) => paint(chip, chip.token));
-    send(index);
+  function select(indices) {
+    marking = null;
+    data = { ...data, selected: indices };
+    repaint();
+    send(indices);
   }
 
-  const toggle = (chip) => select(chip.token.index === data.selected ? null : chip.token.index);
+  function toggle(chip) {
+    anchor = chip;
+    const alone = data.selected.length === 1 && data.selected[0] === chip.token.index;
+    select(alone ? [] : [chip.token.index]);
+  }
+
+  /** Shown, but not reported before the run is whole. */
+  function mark(from, to) {
+    marking ??= data.selected;
+    data = { ...data, selected: run(chips, from, to) };
+    repaint();
+  }
+
+  function finish() {
+    if (marking) select(data.selected);
+  }
+
+  function giveUp() {
+    data = { ...data, selected: marking };
+    marking = null;
+    repaint();
+  }
+
   const chipAt = (event) => chips.find((chip) => chip.node === event.target.closest(".token"));
+  const isOpen = (chip) => chip && !chip.token.truncated;
+  const start = () => chips.find((chip) => chip === anchor) ?? readable()[current];
 
   text.addEventListener("click", (event) => {
     const chip = chipAt(event);
-    if (chip && !chip.token.truncated) toggle(chip);
+    if (!isOpen(chip)) return;
+    if (!event.shiftKey) return toggle(chip);
+    mark(start(), chip);
+    finish();
+  });
+
+  // A finger scrolls the page, so only a mouse or a pen drags.
+  text.addEventListener("pointerdown", (event) => {
+    const from = chipAt(event);
+    if (event.button !== 0 || event.shiftKey || event.pointerType === "touch" || !isOpen(from)) return;
+    let reached = from;
+    const over = (moved) => {
+      const to = chipAt(moved);
+      if (!isOpen(to) || to === reached) return;
+      [anchor, reached] = [from, to];
+      mark(from, to);
+    };
+    const until = new AbortController();
+    const end = () => {
+      until.abort();
+      // Back where it began it was a click, which selects by itself.
+      if (marking && reached === from) giveUp();
+      else finish();
+    };
+    text.addEventListener("pointerover", over, { signal: until.signal });
+    window.addEventListener("pointerup", end, { signal: until.signal });
+    window.addEventListener("pointercancel", end, { signal: until.signal });
   });
 
   text.addEventListener("keydown", (event) => {
     const chip = chipAt(event);
     const target = destination(event, readable().indexOf(chip), readable().length, BOTH_WAYS);
-    if (target !== null) readable()[target].node.focus();
-    else if (event.key === "Enter" || event.key === " ") {
-      if (chip) toggle(chip);
-    } else if (event.key === "Escape" && (tooltip.anchor() || data.selected !== null)) {
+    if (target !== null) {
+      if (event.shiftKey && !marking) anchor = chip;
+      readable()[target].node.focus();
+      if (event.shiftKey) mark(start(), readable()[target]);
+    } else if (event.key === "Enter" || event.key === " ") {
+      if (marking) finish();
+      else if (chip) toggle(chip);
+    } else if (event.key === "Escape" && (tooltip.anchor() || data.selected.length)) {
       tooltip.hide();
-      if (data.selected !== null) select(null);
+      if (data.selected.length) select([]);
     } else return;
     event.preventDefault();
     event.stopPropagation();
+  });
+  // Each step is shown; the run is asked about when Shift is let go.
+  text.addEventListener("keyup", (event) => {
+    if (event.key === "Shift") finish();
+  });
+  text.addEventListener("focusout", (event) => {
+    if (!text.contains(event.relatedTarget)) finish();
   });
 
   const reveal = (event) => {
@@ -127,6 +210,16 @@ function createHeatmap(root) {
   return { update };
 }
 
+/** The tokens from one to another, of the first one's text and none of the special ones, or the first alone. */
+function run(chips, from, to) {
+  const [first, last] = [from, to].map((chip) => chips.indexOf(chip)).sort((a, b) => a - b);
+  const inside = chips
+    .slice(first, last + 1)
+    .map((chip) => chip.token)
+    .filter((token) => !token.special && !token.truncated && token.segment === from.token.segment);
+  return (inside.length ? inside : [from.token]).map((token) => token.index);
+}
+
 function createChip(token) {
   const node = element("span", "token", token.text);
   node.setAttribute("role", "option");
@@ -134,7 +227,7 @@ function createChip(token) {
   node.classList.toggle("truncated", token.truncated);
   node.classList.toggle("joined", !token.space_before);
   if (token.truncated) node.setAttribute("aria-disabled", "true");
-  return { node, token };
+  return { node, token, gap: null };
 }
 
 /** One block per sentence of a pair; a single sentence has no caption. */
@@ -152,8 +245,8 @@ function createSegments(chips) {
     } else block.setAttribute("role", "presentation");
     for (const chip of chips.filter((other) => other.token.segment === segment)) {
       if (chip === cut) block.append(createCut());
-      if (chip.token.space_before) block.append(" ");
-      block.append(chip.node);
+      chip.gap = chip.token.space_before ? element("span", "gap", " ") : null;
+      block.append(...(chip.gap ? [chip.gap] : []), chip.node);
     }
     return block;
   });

@@ -1,4 +1,4 @@
-"""Flowing text whose tokens are coloured by a score; clicking one selects it."""
+"""Flowing text whose tokens are coloured by a score; a click selects one, a drag or Shift a run of them."""
 
 from collections.abc import Callable, Sequence
 from typing import TypedDict
@@ -39,22 +39,25 @@ def token_heatmap(
     tokens: Sequence[Token],
     *,
     key: str,
-    selected: int | None,
+    selected: Sequence[int],
     label: str,
     scale: float,
     caption: str,
     signed: bool = True,
-    on_select: Callable[[int | None], None] | None = None,
-) -> int | None:
-    """Draw the tokens, filled by score / scale, over a legend; return the index selected after this run, or None.
+    explained: Sequence[int] = (),
+    on_select: Callable[[list[int]], None] | None = None,
+) -> list[int]:
+    """Draw the tokens, filled by score / scale, over a legend; return the indices selected after this run.
 
     `label` is what the scores speak for or against; `caption` goes on after the scale. Unsigned scores have one colour
-    and no marks. `on_select` gets the index of the token clicked, or None when the selection is cleared, before the
-    script runs again. `key` must not contain "__", which Streamlit reserves.
+    and no marks. `explained`: indices to underline, a span that nobody selected. `on_select` gets the indices of the
+    token clicked or of the run marked, which lies in one text, or [] when the selection is cleared, before the script
+    runs again. `key` must not contain "__", which Streamlit reserves.
     """
     data = {
         "tokens": list(tokens),
-        "selected": selected,
+        "selected": list(selected),
+        "explained": list(explained),
         "label": label,
         "scale": scale,
         "caption": caption,

@@ -38,7 +38,7 @@ def answer(
     except UserError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return None
-    return cache.exact(table, settings) or table, settings
+    return None if table is None else (cache.exact(table, settings) or table, settings)
 
 
 def asked_for(query: Query, name: str, settings: cache.Settings) -> None:
@@ -50,12 +50,16 @@ def asked_for(query: Query, name: str, settings: cache.Settings) -> None:
         return
     if found is not None and found.failure:
         st.error(plain(found.failure), icon=":material/error:")
-    about = present.duration(slow.seconds(name, settings))
+    about = present.duration(slow.seconds(query, name, settings))
+    if get_method(name).spans == "none":
+        why, offer = "With these parameters every answer passes over the training set", f"Answer in {about}"
+    else:
+        why, offer = "Every span is masked once and scored exactly", "Find training spans"
     st.caption(
-        f"With these parameters every answer passes over the training set: {about}. It is made in the background and "
-        "stays while the dashboard runs; everything else works meanwhile."
+        f"{why}: {about}. It is made in the background and stays while the dashboard runs; everything else works "
+        "meanwhile."
     )
-    if st.button(f"Answer in {about}", key=f"answer-{name}", type="primary", icon=":material/play_arrow:"):
+    if st.button(offer, key=f"answer-{name}", type="primary", icon=":material/play_arrow:"):
         slow.start(query, name, settings)
         st.rerun()
 

@@ -1,6 +1,7 @@
 """Explain: what the model looks at in one text, and which training examples made it look there."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -10,11 +11,11 @@ from attribution.quantity import DIFFERENTIABLE
 from attribution.query import Query
 from attribution.refinement import refine
 from attribution.registry import get_method, list_methods
-from attribution.results import ScoreTable, TokenScores, WordScore
+from attribution.results import ScoreTable, TokenScores
 from dashboard import background, cache, present, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, downloads, influence_plot, method_parameters, picker, word_by_word
+from dashboard.views import building, downloads, influence_plot, method_parameters, picker, span_choice, word_by_word
 
 ROWS = 8
 
@@ -65,26 +66,26 @@ def _heatmap(query: Query) -> TokenScores:
     method_parameters.changed(selection.saliency)
     scores: TokenScores = cache.result(query, selection.saliency, settings)
     tokens, scale, caption = present.heatmap(scores, subwords=subwords)
-    chosen = next((t["index"] for t in tokens if t["index"] in selection.token), None)
     token_heatmap(
         tokens,
         key="heatmap",
-        selected=chosen,
+        selected=present.drawn(scores, selection.token, subwords=subwords),
+        explained=present.drawn(scores, span_choice.explained(query), subwords=subwords),
         label=query.label_name,
         scale=scale,
         caption=caption,
         signed=get_method(scores.method).signed,
-        on_select=lambda index: state.choose(
-            token=() if index is None else present.word_of(scores, index, subwords=subwords)
-        ),
+        on_select=lambda chosen: state.choose(token=present.tokens_of(scores, chosen, subwords=subwords)),
     )
     for segment, cut in enumerate(query.example.cut):
         if cut is not None:
             st.caption(f"The model reads this text only to character {cut:,} of {len(query.example.texts[segment]):,}.")
+    span_choice.important(query)
     bars, sign = st.columns([1.1, 1.6], vertical_alignment="center")
     with bars:
         probability_bars(present.probabilities(query), key="probabilities")
-    sign.caption(f"{plain(sign_sentence(query, scores.method))} Click a word to ask why the model looks at it.")
+    how = "Click a word to ask why the model looks at it; drag, or hold Shift, to mark several."
+    sign.caption(f"{plain(sign_sentence(query, scores.method))} {how}")
     return scores
 
 
@@ -92,7 +93,7 @@ def _why_token(scores: TokenScores) -> Callable[[], None]:
     selection = state.current()
     if not selection.token:
         st.markdown("##### Why does it look there?")
-        st.caption("Click a word above: the training examples that made the model look at it are listed here.")
+        st.caption("Click or mark words above: the training examples that made the model look there are listed here.")
         return _nothing
     if max(selection.token) >= len(scores.query.example.tokens):
         state.notice(f"This text has no token {max(selection.token)}; the selection is cleared.")
@@ -119,10 +120,13 @@ def _why_label(scores: TokenScores) -> Callable[[], None]:
     title, choice, parameters = st.columns([1.1, 1.4, 0.9], vertical_alignment="center")
     title.markdown(f"##### Why “{plain(scores.query.label_name)}”?")
     picker.method_choice(choice)
+    method = get_method(selection.method)
+    finder = () if method.spans == "none" else (("finder", selection.finder),)
+    token = selection.token if method.spans == "both" else ()
     with parameters:
-        settings = method_parameters.choice(selection.method)
-    sides = ("Proponents", "Opponents") if get_method(selection.method).signed else ("Highest", "Lowest")
-    return _evidence(selection.method, settings, token=(), sides=sides)
+        settings = method_parameters.choice(method.name, fixed=finder, tokens=token)
+    sides = ("Proponents", "Opponents") if method.signed else ("Highest", "Lowest")
+    return _evidence(method.name, settings, token=token, sides=sides)
 
 
 def _nothing() -> None:
@@ -166,9 +170,9 @@ def _evidence(
 def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *, opponents: bool) -> Callable[[], None]:
     """Draw the rows as they are known; the function returned draws them again, the top exact and the words shaded."""
     method, place = get_method(table.method), st.empty()
-    slot = f"rows-{method.clicked}"
+    slot, shading = f"rows-{method.clicked}", cache.words if method.spans == "none" else cache.spans
 
-    def draw(shown: ScoreTable, wanted: Callable[..., Mapping[int, Sequence[WordScore]] | None]) -> bool:
+    def draw(shown: ScoreTable, wanted: Callable[..., Mapping[int, Any] | None]) -> bool:
         facts.caption(present.faithfulness(shown), text_alignment="right")
         rows = present.visible(shown, method, opponents=opponents, count=ROWS)
         words = wanted(shown, settings, tuple(train_id for train_id, _ in rows))
@@ -185,12 +189,12 @@ def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *,
         return words is not None
 
     known = cache.known_reranked(table, settings)
-    quick = table.scored.scorer == "index" and method.preset is None
-    if draw(known or table, cache.words if quick else cache.known_words) and known:
+    quick = method.spans != "none" or (table.scored.scorer == "index" and method.preset is None)
+    if draw(known or table, shading if quick else cache.known_words) and known:
         return _nothing
 
     def finish() -> None:
-        draw(cache.reranked(table, settings), cache.words)
+        draw(cache.reranked(table, settings), shading)
 
     return finish
 

@@ -174,8 +174,12 @@ TOPICS = [
 ]
 
 
-def hold(name: str, chosen: int | None) -> None:
+def hold(name: str, chosen: int | list[int] | None) -> None:
     st.session_state[name] = chosen
+
+
+def numbers(chosen: Sequence[int]) -> str:
+    return ", ".join(map(str, chosen)) or "None"
 
 
 st.set_page_config(page_title="Gallery", layout="wide")
@@ -185,14 +189,15 @@ with st.container(border=True):
     token_heatmap(
         make_tokens([(text, score, 0) for text, score in REVIEW]),
         key="review",
-        selected=st.session_state.get("token"),
+        selected=st.session_state.get("token", []),
+        explained=[2, 3],
         label="positive",
         scale=0.31,
         caption="of the example's total · [CLS] and [SEP] hold 9 %",
         on_select=lambda chosen: hold("token", chosen),
     )
     probability_bars(ANSWERS, key="answers")
-    st.caption(f"token {st.session_state.get('token')}")
+    st.caption(f"token {numbers(st.session_state.get('token', []))}")
 
 reasons, opponents = st.columns([1.12, 1])
 with reasons, st.container(border=True):
@@ -213,9 +218,9 @@ pair, topics = st.columns([1.7, 1])
 with pair, st.container(border=True):
     st.markdown("**A pair, one-sided scores**")
     chosen = token_heatmap(
-        make_tokens(PAIR), key="pair", selected=None, label="attention", scale=0.6, caption="", signed=False
+        make_tokens(PAIR), key="pair", selected=[], label="attention", scale=0.6, caption="", signed=False
     )
-    st.caption(f"pair {chosen}")
+    st.caption(f"pair {numbers(chosen)}")
 with topics, st.container(border=True):
     st.markdown("**Many labels**")
     probability_bars(TOPICS, key="topics")
