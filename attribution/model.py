@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from attribution.narrow import can_narrow, first_position_only
 from attribution.packed import packed_blocks
-from attribution.tokens import Token, Word, tokens_of, words_of
+from attribution.tokens import Token, Word, cuts_of, tokens_of, words_of
 
 Inputs = dict[str, Tensor]
 Entering = tuple[int, Tensor] | None
@@ -164,7 +164,7 @@ class Classifier:
                     inputs={name: torch.tensor([values[row]], device=self.device) for name, values in encoded.items()},
                     tokens=tokens,
                     words=words_of(tokens, own),
-                    cut=_cuts(encoded.encodings[row], tokens, own),
+                    cut=cuts_of(encoded.encodings[row], tokens, own),
                 )
             )
         return made
@@ -315,16 +315,6 @@ def _hook(register: Any, function: Any, **options: Any) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _cuts(encoding: Any, tokens: Sequence[Token], texts: Sequence[str]) -> tuple[int | None, int | None]:
-    """The character up to which each text is read, None for one that is read whole."""
-    cut: list[int | None] = [None, None]
-    if encoding.overflowing:
-        for segment, whole in enumerate(texts):
-            end = max((t.end for t in tokens if t.segment == segment and not t.special), default=0)
-            cut[segment] = end if whole[end:].strip() else None
-    return cut[0], cut[1]
 
 
 def dissect(model: Any, tokenizer: Any) -> Anatomy:

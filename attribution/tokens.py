@@ -90,3 +90,13 @@ def words_of(tokens: Sequence[Token], texts: Sequence[str]) -> list[Word]:
             )
         )
     return words
+
+
+def cuts_of(encoding: Any, tokens: Sequence[Token], texts: Sequence[str]) -> tuple[int | None, int | None]:
+    """The character up to which each text is read, None for one that is read whole."""
+    cut: list[int | None] = [None, None]
+    if encoding.overflowing:
+        for segment, whole in enumerate(texts):
+            end = max((t.end for t in tokens if t.segment == segment and not t.special), default=0)
+            cut[segment] = end if whole[end:].strip() else None
+    return cut[0], cut[1]

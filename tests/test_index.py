@@ -13,6 +13,7 @@ import torch
 from attribution import fidelity, index, list_methods, open_workspace
 from attribution.ekfac import curvature_parts, norms_parts
 from attribution.errors import UserError
+from attribution.exact_norms import exact_norms_part
 from attribution.factor_index import factor_parts
 from attribution.index import Part, build, load, parts
 from attribution.projection import projection_parts
@@ -28,10 +29,16 @@ ARRAYS = {
     "curvature": [f"{i:03d}-{name}" for i in (0, 7) for name in ("of_inputs", "gradient_values", "eigenvalues")],
     "norms": ["norms"],
     "fidelity": ["spearman"],
+    "exact_norms": ["norms"],
     "projections": ["values", "vectors"],
 }
 KINDS = tuple(ARRAYS)
-MADE_FROM = {"norms": ["factors", "curvature"], "fidelity": ["factors"], "projections": ["factors", "features"]}
+MADE_FROM = {
+    "norms": ["factors", "curvature"],
+    "fidelity": ["factors"],
+    "exact_norms": ["factors", "curvature"],
+    "projections": ["factors", "features"],
+}
 
 
 class Reports:
@@ -55,6 +62,9 @@ def some_parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> l
             return curvature_parts(workspace, "last:1", checkpoints)
         case "norms":
             return norms_parts(workspace, "last:1", 0.1, checkpoints)
+        case "exact_norms":
+            states = workspace.states(checkpoints)
+            return [exact_norms_part(workspace, "last:1", state, damping=0.1, precision="fp32") for state in states]
         case "projections":
             return projection_parts(workspace, "last:1", 4, 0, checkpoints)
         case "fidelity":

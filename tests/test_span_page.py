@@ -68,7 +68,7 @@ def test_the_most_important_spans_are_offered_as_chips(indexed: Workspace, open_
 
     drops = [log_p(inputs) - log_p(masked(inputs, span.tokens)) for span in spans]
     order = sorted(range(len(spans)), key=lambda at: -drops[at])[:5]
-    shown = [option.content.replace("\\", "").replace("\u2060", "") for option in chips(app).options]
+    shown = [str(option).replace("\\", "").replace("\u2060", "") for option in chips(app).options]
     for option, at in zip(shown, order, strict=True):
         text = example.text[spans[at].start : spans[at].end]
         assert text in option and f"{drops[at]:+.2g}".replace("-", "−")[:4] in option
@@ -84,10 +84,10 @@ def test_a_long_search_is_offered_with_its_cost(
     """Nothing is searched unasked; once asked for it runs beside the page, which then shows its rows."""
     monkeypatch.setattr(slow, "UNASKED", -1.0)
     app = open_app(indexed.directory, test="4", method="tracin_plus")
-    assert "Every span is masked once and scored exactly: about 1 s." in said(app.caption)
-    assert not [work for key, work in background._works().items() if "spans" in key]
+    assert "Every span is masked once and scored exactly: about 1 s. It" in said(app.caption)
+    assert not [work for key, work in background._works().items() if key[0] == "answer"]
     app.button(key="answer-tracin_plus").click().run()
-    (work,) = [work for key, work in background._works().items() if "spans" in key]
+    (work,) = [work for key, work in background._works().items() if key[0] == "answer"]
     deadline = time.monotonic() + 30
     while work.running and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -138,8 +138,9 @@ def test_the_cost_counts_what_is_scored(indexed: Workspace) -> None:
     def cost(name: str, **values: int | str) -> float:
         return search_seconds(query, name, values)
 
-    assert cost("if_plus", candidates=20) == pytest.approx(2 * cost("if_plus", candidates=10)) > 0
-    assert cost("if_plus", candidates=10**6) == cost("if_plus", scorer="sweep") == 4 * cost("if_plus", candidates=10)
+    assert cost("if_plus", candidates=10) > 0
+    assert cost("if_plus", candidates=20) == pytest.approx(2 * cost("if_plus", candidates=10))
+    assert cost("if_plus", candidates=10**6) == 4 * cost("if_plus", candidates=10)
     assert cost("tracin_plus", candidates=40) == pytest.approx(cost("if_plus", candidates=40) * (40 + 3 * 20) / 40)
     special = make_query(indexed, test=4, token=0)
     assert "no part of the text" in refusal(lambda: search_seconds(special, "if_plus_plus", {}))

@@ -172,7 +172,7 @@ def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *,
     method, place = get_method(table.method), st.empty()
     slot, shading = f"rows-{method.clicked}", cache.words if method.spans == "none" else cache.spans
 
-    def draw(shown: ScoreTable, wanted: Callable[..., Mapping[int, Any] | None]) -> bool:
+    def draw(shown: ScoreTable, wanted: Callable[..., Mapping[int, Any] | None], *, last: bool) -> bool:
         facts.caption(present.faithfulness(shown), text_alignment="right")
         rows = present.visible(shown, method, opponents=opponents, count=ROWS)
         words = wanted(shown, settings, tuple(train_id for train_id, _ in rows))
@@ -182,7 +182,7 @@ def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *,
             else:
                 training_rows(
                     present.training_rows(shown, method, rows, words or {}, opponents=opponents),
-                    key=slot if words is not None else f"{slot}-plain",
+                    key=slot if last and words is not None else f"{slot}-plain",
                     selected=state.current().row,
                     on_select=lambda train_id: state.choose(row=train_id),
                 )
@@ -190,11 +190,11 @@ def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *,
 
     known = cache.known_reranked(table, settings)
     quick = method.spans != "none" or (table.scored.scorer == "index" and method.preset is None)
-    if draw(known or table, shading if quick else cache.known_words) and known:
+    if draw(known or table, shading if quick else cache.known_words, last=known is not None) and known:
         return _nothing
 
     def finish() -> None:
-        draw(cache.reranked(table, settings), shading)
+        draw(cache.reranked(table, settings), shading, last=True)
 
     return finish
 
