@@ -144,7 +144,9 @@ def stale(kept: Kept, workspace: Workspace) -> str:
 
 def metrics(kept: Kept) -> dict[str, float]:
     """The few numbers of the summary that are of the whole run, not of a row of its table."""
-    whole = {n: v for n, v in kept.answer["summary"].items() if ", " not in n and v is not None}
+    told = {value for row in kept.answer["table"] for value in row.values() if isinstance(value, str)}
+    summary = kept.answer["summary"].items()
+    whole = {n: v for n, v in summary if ", " not in n and n not in told and v is not None}
     return dict(list(whole.items())[:MOST_METRICS])
 
 

@@ -1,9 +1,9 @@
 """What the rows of an experiment say of themselves: which columns name things, which were measured, how sure they are.
 
 No list of experiments: a column that holds text names something, whole numbers count, other numbers were measured.
-Whole numbers before the first measure tell rows apart, as the top 10 from the top 50. A column called after a measure
-with `_error`, `_low` or `_high`, or that follows it as `standard_error`, `low` or `high`, is its uncertainty. `k` or
-`share` are sizes of removal, along which a curve runs.
+Whole numbers before the first measure tell rows apart, as 5 models from 10. A column called after a measure
+with `_error`, `_low` or `_high`, or that follows it as `standard_error`, `low` or `high`, is its uncertainty. `k`,
+`share` or `top` is how much was taken, along which a curve runs.
 """
 
 import re
@@ -15,7 +15,7 @@ from attribution.registry import list_methods
 
 Row = Mapping[str, Any]
 Kind = Literal["curves", "matrix", "bars"]
-ALONG = ("k", "share")
+ALONG = ("k", "share", "top")
 METHOD, CONTROL = "method", "random"
 # Columns whose values are measured in units of their own, which share no axis.
 UNITS = ("feature", "measure", "quantity", "experiment")

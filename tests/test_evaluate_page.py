@@ -182,6 +182,13 @@ def test_a_question_is_what_the_command_line_takes(fresh: Workspace) -> None:
         assert not evaluating.Question(**{**asked, name: value}).asked_in(kept)
 
 
+def test_metrics_are_of_the_whole_run(fresh: Workspace) -> None:
+    """Numbers that a row of the table holds are not said again beside the figure."""
+    summary = {"tests": 2, "gd": 0.5, "top_1, gd": 0.25, "base_rate": 0.125}
+    table = [{"method": "gd", "lds": 0.5}, {"method": "gc", "lds": 0.25}]
+    assert evaluating.metrics(keep(report_of(fresh, summary=summary, table=table))) == {"tests": 2, "base_rate": 0.125}
+
+
 def test_exports_say_what_they_are_of(fresh: Workspace) -> None:
     """Digest, methods, parameters, seed and sign in every file; what looks like code stays text; nothing is fetched."""
     hostile = "<script>alert(1)</script>"

@@ -151,10 +151,10 @@ def test_rows_of_no_size_are_bars_beside_the_curves() -> None:
 
 
 def test_whole_numbers_before_the_measure_tell_rows_apart() -> None:
-    """The top 10 and the top 50 of one method are two plots, not one bar over the other; n tells nothing apart."""
-    rows = [{"method": m, "top": t, "value": t / 100, "n": i} for i, m in enumerate(METHODS) for t in (10, 50)]
+    """10 and 50 models of one method are two bars, not one over the other; n tells nothing apart."""
+    rows = [{"method": m, "models": t, "value": t / 100, "n": i} for i, m in enumerate(METHODS) for t in (10, 50)]
     (reading,) = readings(rows)
-    assert (reading.category, reading.series) == (("method",), "top")
+    assert (reading.category, reading.series) == (("method",), "models")
     assert {trace.name: list(trace.x) for trace in drawn(rows)} == {"10": [0.1] * 4, "50": [0.5] * 4}
     ranking = [{"method": "gd", "rank": r, "label": "ab"[r % 2], "score": -r / 10} for r in range(1, 40)]
     (reading,) = readings(ranking)
