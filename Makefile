@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench demo-assets readme clean
+.PHONY: help setup demo test lint bench experiments demo-assets readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: $(VENV)/.installed-test ## ruff and pyright
 
 bench: setup ## print the benchmark JSON
 	@$(BIN)/python -m tests.benchmarks
+
+experiments: setup ## lds and deletion curves on the reviews demo, as a table (some 40 minutes on two cores)
+	@$(BIN)/python -m tests.benchmarks.experiments --output experiments.md
 
 demo-assets: setup ## rebuild assets/demo from the packages and the grammar that it names
 	@$(BIN)/python -m attribution.demo assets/demo/reviews assets/demo/nli

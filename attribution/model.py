@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from attribution.narrow import can_narrow, first_position_only
+from attribution.packed import packed_blocks
 from attribution.tokens import Token, Word, tokens_of, words_of
 
 Inputs = dict[str, Tensor]
@@ -281,18 +282,27 @@ class Suffix:
     classifier: Classifier
     first: nn.Module
 
-    def logits(self, inputs: Inputs, hidden: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    def logits(
+        self, inputs: Inputs, hidden: Tensor, weights: Mapping[str, Tensor] | None = None, *, packed: bool = False
+    ) -> Tensor:
         """Logits from the hidden states that enter the first kept block; `weights` stand in for named parameters.
 
-        Without them, plain autograd on the module's own parameters.
+        Without them, plain autograd on the module's own parameters. `packed`: hidden is (1, tokens, width), the texts
+        one after the other without padding, for a model whose blocks can run so (`attribution.packed`).
         """
 
         def feed(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
-        narrowed = self.classifier.narrowed()
-        with narrowed, _hook(self.first.register_forward_pre_hook, feed, with_kwargs=True):
+        run_so = self._packed(inputs) if packed else self.classifier.narrowed()
+        with run_so, _hook(self.first.register_forward_pre_hook, feed, with_kwargs=True):
             return functional_call(self.classifier.model, dict(weights or {}), args=(), kwargs=inputs).logits
+
+    def _packed(self, inputs: Inputs) -> AbstractContextManager[None]:
+        blocks = list(self.classifier.anatomy.blocks)
+        kept = blocks[next(place for place, block in enumerate(blocks) if block is self.first) :]
+        heads = self.classifier.model.config.num_attention_heads
+        return packed_blocks(kept, heads, inputs["attention_mask"].bool())
 
 
 @contextmanager

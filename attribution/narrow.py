@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-USED = {"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"}
+USED = {f"attention.{name}" for name in ("self.query", "self.key", "self.value", "self.dropout", "output.dense")}
 
 
 def can_narrow(block: nn.Module) -> bool:

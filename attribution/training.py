@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from attribution.storage import locked
 from attribution.workspace import Workspace, open_workspace, write_settings
 
 WARM_UP = 0.06
+WEIGHT_DECAY = 0.01
+MOST_NORM = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,10 @@ class Recipe:
             raise UserError(f"max_length must be at least 3 tokens (0: the model's own), not {self.max_length}.")
         if self.seed < 0:
             raise UserError(f"seed must be 0 or more, not {self.seed}.")
+
+    def steps(self, count: int) -> int:
+        """Steps an epoch with so many training examples."""
+        return -(-count // self.batch_size)
 
 
 def train(workspace: Workspace, recipe: Recipe, progress: Progress = silent) -> Workspace:
@@ -108,66 +115,110 @@ def _epochs(
     temporary: Path,
     progress: Progress,
 ) -> Iterator[Checkpoint]:
-    train_set = _TrainingSet(classifier, workspace, cut, temporary, progress)
+    encoded = classifier.tokenize(*workspace.texts("train"))
+    train_set = FrozenPart(classifier, encoded, cut, temporary, progress)
     labels = torch.from_numpy(workspace.label_ids(workspace.train)).to(classifier.device)
     parameters = [p.requires_grad_() for n, p in classifier.model.named_parameters() if n in names]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.01)
-    order = np.random.default_rng(recipe.seed)
-    steps_an_epoch = -(-len(labels) // recipe.batch_size)
-    total = steps_an_epoch * recipe.epochs
-    warm_up = max(1, round(WARM_UP * total))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warm_up, (total - step) / max(1, total - warm_up))
-    )
+    learner = Learner(parameters, recipe, len(labels))
     test_set, test_labels = classifier.tokenize(*workspace.texts("test")), workspace.label_ids(workspace.test)
     step, rates = 0, []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        for epoch in range(1, recipe.epochs + 1):
+        for epoch, batches in enumerate(epochs_of(recipe, len(labels)), start=1):
             classifier.model.train()
             with train_set.model() as logits:
-                for rows in np.array_split(order.permutation(len(labels)), steps_an_epoch):
-                    rates.append(schedule.get_last_lr()[0])
+                for rows in batches:
+                    rates.append(learner.rate)
                     loss = nn.functional.cross_entropy(logits(rows), labels[rows])
-                    optimiser.zero_grad()
-                    loss.backward()
-                    nn.utils.clip_grad_norm_(parameters, 1.0)
-                    optimiser.step()
-                    schedule.step()
+                    learner.step(loss)
                     step += 1
-                    progress(step, total, f"epoch {epoch} of {recipe.epochs}, loss {loss.item():.3f}")
+                    progress(step, learner.steps, f"epoch {epoch} of {recipe.epochs}, loss {loss.item():.3f}")
             classifier.model.eval()
             rate = float(np.mean(rates))
             rates.clear()
             accuracy = float((classifier.collect(test_set)[1].argmax(axis=1) == test_labels).mean())
-            progress(step, total, f"epoch {epoch} of {recipe.epochs}, test accuracy {accuracy:.4f}")
+            progress(step, learner.steps, f"epoch {epoch} of {recipe.epochs}, test accuracy {accuracy:.4f}")
             yield Checkpoint(step=step, epoch=float(epoch), learning_rate=rate, test_accuracy=accuracy)
 
 
-class _TrainingSet:
-    """The encoded training set; with a `cut`, also the hidden states that enter that block, computed once."""
+def epochs_of(recipe: Recipe, count: int) -> Iterator[list[np.ndarray]]:
+    """For each epoch the positions of every batch among `count` examples, in an order that the recipe's seed draws."""
+    order = np.random.default_rng(recipe.seed)
+    for _ in range(recipe.epochs):
+        yield np.array_split(order.permutation(count), recipe.steps(count))
 
-    def __init__(
-        self, classifier: Classifier, workspace: Workspace, cut: int | None, temporary: Path, progress: Progress
-    ) -> None:
+
+def mean_rates(recipe: Recipe, count: int) -> list[float]:
+    """The mean learning rate of each epoch's steps with `count` examples."""
+    steps = recipe.steps(count)
+    rates = [recipe.learning_rate * _share(step, steps * recipe.epochs) for step in range(steps * recipe.epochs)]
+    return np.reshape(rates, (recipe.epochs, steps)).mean(axis=1).tolist()
+
+
+def schedule_of(optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up over the first 6 % of the steps, then linear decay to 0."""
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share(step, steps))
+
+
+def _share(step: int, steps: int) -> float:
+    """The share of the learning rate that a step takes."""
+    warm_up = max(1, round(WARM_UP * steps))
+    return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+
+
+class Learner:
+    """AdamW on some parameters over all steps of a recipe with `count` examples; gradients are clipped to norm 1."""
+
+    def __init__(self, parameters: list[Any], recipe: Recipe, count: int, *, fused: bool = False) -> None:
+        self.parameters = parameters
+        self.steps = recipe.steps(count) * recipe.epochs
+        self.optimiser = torch.optim.AdamW(
+            parameters, lr=recipe.learning_rate, weight_decay=WEIGHT_DECAY, fused=fused or None
+        )
+        self.schedule = schedule_of(self.optimiser, self.steps)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.schedule.get_last_lr()[0]
+
+    def step(self, loss: Tensor) -> None:
+        """One step down a loss."""
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, MOST_NORM)
+        self.optimiser.step()
+        self.schedule.step()
+
+
+class FrozenPart:
+    """Encoded texts; with a `cut`, also the hidden states that enter that block, computed once.
+
+    `hidden`: all texts' states below one another (tokens, width), on the disk of `folder` for as long as they are in
+    use: the file has no name there, so that not even a killed process leaves it behind. `first`: where those of each
+    text begin (texts + 1,).
+    """
+
+    def __init__(self, classifier: Classifier, encoded: Any, cut: int | None, folder: Path, progress: Progress) -> None:
         self.classifier = classifier
         self.cut = cut
-        self.encoded = classifier.tokenize(*workspace.texts("train"))
-        lengths = [len(ids) for ids in self.encoded["input_ids"]]
-        self.first = np.concatenate([[0], np.cumsum(lengths)])
+        self.encoded = encoded
+        self.lengths = [len(ids) for ids in encoded["input_ids"]]
+        self.first = np.concatenate([[0], np.cumsum(self.lengths)])
         if cut is not None:
-            self.hidden = self._run_prefix(cut, lengths, temporary / "prefix", progress)
+            self.hidden = self._run_prefix(cut, folder, progress)
 
-    def _run_prefix(self, cut: int, lengths: list[int], path: Path, progress: Progress) -> Tensor:
+    def _run_prefix(self, cut: int, folder: Path, progress: Progress) -> Tensor:
         width = self.classifier.model.config.hidden_size
-        hidden = torch.from_file(str(path), shared=True, size=int(self.first[-1]) * width).view(-1, width)
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            hidden = torch.from_file(file.name, shared=True, size=int(self.first[-1]) * width).view(-1, width)
         done = 0
-        for rows in length_sorted_batches(lengths):
+        for rows in length_sorted_batches(self.lengths):
             found = self.classifier.hidden_before(self.classifier.pad(self.encoded, rows.tolist()), cut)
             for row, states in zip(rows, found.cpu(), strict=True):
-                hidden[self.first[row] : self.first[row + 1]] = states[: lengths[row]]
+                hidden[self.first[row] : self.first[row + 1]] = states[: self.lengths[row]]
             done += len(rows)
-            progress(done, len(lengths), "running the frozen blocks once")
+            progress(done, len(self.lengths), "running the frozen blocks once")
         return hidden
 
     @contextmanager
@@ -177,9 +228,18 @@ class _TrainingSet:
             yield lambda rows: self.classifier.model(**self.classifier.pad(self.encoded, rows.tolist())).logits
             return
         with self.classifier.cut_before(self.cut) as suffix:
-            yield lambda rows: suffix.logits(*self._batch(rows))
+            yield lambda rows: suffix.logits(*self.batch(rows))
 
-    def _batch(self, rows: np.ndarray) -> tuple[Inputs, Tensor]:
-        states = [self.hidden[self.first[row] : self.first[row + 1]] for row in rows]
-        padded = nn.utils.rnn.pad_sequence(states, batch_first=True).to(self.classifier.device)
-        return self.classifier.pad(self.encoded, rows.tolist()), padded
+    def states(self, row: int) -> Tensor:
+        """The states (tokens, width) of one text that enter the block of the cut."""
+        return self.hidden[self.first[row] : self.first[row + 1]]
+
+    def batch(self, rows: np.ndarray) -> tuple[Inputs, Tensor]:
+        """Model inputs of some texts and the states that enter the block of the cut, padded on the right."""
+        padded = nn.utils.rnn.pad_sequence([self.states(row) for row in rows], batch_first=True)
+        return self.classifier.pad(self.encoded, rows.tolist()), padded.to(self.classifier.device)
+
+    def packed_batch(self, rows: np.ndarray) -> tuple[Inputs, Tensor]:
+        """As `batch`, the states (1, tokens, width) one text after the other, without padding."""
+        states = torch.cat([self.states(row) for row in rows])[None]
+        return self.classifier.pad(self.encoded, rows.tolist()), states.to(self.classifier.device)
