@@ -88,7 +88,7 @@ class Retrainer:
 
         def stepped(step: int) -> None:
             at = done * steps + step * len(group)
-            self._progress(at, total * steps, f"steps; {done} of {total} models are trained again")
+            self._progress(at, total * steps, f"steps, {done} of {total} models trained again")
 
         return {str(number): logits for number, logits in enumerate(self._engine.logits(group, stepped))}
 

@@ -1,0 +1,257 @@
+"""Wrong labels found by the influence of training examples on themselves (Koh & Liang 2017 §5.4)."""
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from attribution.data import data_digest
+from attribution.ekfac import norms_parts
+from attribution.errors import UserError, unknown
+from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
+from attribution.experiments.retrained import BatchSize, Epochs, LearningRate, usable
+from attribution.head import head_hessian, head_units
+from attribution.index import Progress, load, parts
+from attribution.methods.representer import refit
+from attribution.parameters import Name, Range
+from attribution.registry import get_method
+from attribution.retraining import make_plan
+from attribution.storage import digest_json
+from attribution.training import Recipe, train
+from attribution.workspace import Workspace, open_workspace, softmax, write_settings, write_tables
+
+VERSION = 1
+LOSS = "loss"
+CHECKED = (5, 10, 20, 30)
+SHOWN = 20
+Influence = Callable[[Workspace, Progress], np.ndarray]
+
+
+@experiment(
+    title="Finding wrong labels",
+    paper="Koh & Liang 2017 §5.4",
+    cost="with planted flips one training, then one pass over the training set a method",
+    methods=("influence_head", "influence", "gd", "tracin_last", "representer"),
+    small={"epochs": 1},
+)
+def mislabel(
+    run: Run,
+    *,
+    flips: Annotated[
+        float, Range(low=0, high=0.5, help="Share of training labels to flip before training; 0: the data as it is.")
+    ] = 0.1,
+    retrain: Annotated[
+        str,
+        Name(choices=("auto", "head", "last:2", "all"), help="What is trained; auto: as the workspace was, or head."),
+    ] = "auto",
+    epochs: Epochs = 0,
+    learning_rate: LearningRate = 0.0,
+    batch_size: BatchSize = 0,
+) -> Findings:
+    """Training examples by their influence on their own loss: the share of planted flips among the first x %, and AUC.
+
+    A model is trained on the flipped labels first. The table has the loss itself and a random order beside, with
+    Hanley and McNeil's standard error of the AUC. `ranking` lists all training examples by the first method, with the
+    likeliest other label. flips=0 ranks the user's own data under the workspace's own model.
+    """
+    methods, notes = usable(run)
+    for method in methods:
+        if method not in (*SELF, CONTROL):
+            raise unknown("method with an influence on itself", method, [m for m in SELF if m != LOSS])
+    planted = np.sort(np.random.default_rng(run.seed).permutation(len(run.workspace.train))[: _count(run, flips)])
+    recipe = _recipe(run, retrain, epochs, learning_rate, batch_size) if len(planted) else None
+    found, logits = _scores(run, [*methods, LOSS], planted, recipe)
+    labels = _flipped(run, planted)
+    leading = methods[0]
+    ranking = _ranking(run, found[leading], labels, logits)
+    more = {"ranking": ranking, "ranking_method": leading}
+    if not len(planted):
+        table = [{"method": leading, **row} for row in ranking[:SHOWN]]
+        said = f"No label was flipped: the {len(table)} examples that are the likeliest to be labelled wrongly."
+        return Findings(summary={"examples": len(labels)}, table=table, notes=(*notes, said), more=more)
+    table = [_row(method, scores, planted) for method, scores in found.items()]
+    trained = f"Trained on the flipped labels: {recipe.trainable}, {recipe.epochs} epochs." if recipe else ""
+    return Findings(
+        summary={"flipped": len(planted), **{f"auc, {row['method']}": row["auc"] for row in table}},
+        table=table,
+        notes=(*notes, trained),
+        more={**more, "planted": run.workspace.train.index[planted].tolist()},
+    )
+
+
+def _count(run: Run, flips: float) -> int:
+    """How many labels to flip; UserError where a share above 0 is less than one example."""
+    count = round(flips * len(run.workspace.train))
+    if flips and not count:
+        raise UserError(f"flips={flips:g} is less than one of the {len(run.workspace.train)} training examples.")
+    return count
+
+
+def _recipe(run: Run, retrain: str, epochs: int, learning_rate: float, batch_size: int) -> Recipe:
+    def plan(part: str) -> Recipe | None:
+        given: Any = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "l2": 1.0}
+        return make_plan(run.workspace, part, **given).recipe
+
+    made = plan(retrain) or (plan("head") if retrain == "auto" else None)
+    if made is None:
+        raise UserError(
+            "retrain=refit keeps features that have seen the true labels: choose auto, head, last:K or all."
+        )
+    return replace(made, seed=run.seed)
+
+
+def _flipped(run: Run, planted: np.ndarray) -> np.ndarray:
+    """The label ids with the planted ones moved to another label, drawn with the run's seed."""
+    labels, count = run.workspace.label_ids(run.workspace.train), len(run.workspace.labels)
+    labels[planted] = (labels[planted] + np.random.default_rng(run.seed).integers(1, count, len(planted))) % count
+    return labels
+
+
+def _scores(
+    run: Run, methods: Sequence[str], planted: np.ndarray, recipe: Recipe | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The influence of every training example on itself by method, and the final logits (train, labels); kept."""
+    question = {"self_influence": VERSION, "planted": planted.tolist(), "seed": run.seed, "recipe": repr(recipe)}
+    folder = run.workspace.storage / "results" / "experiments" / f"mislabel-{digest_json(question)[:16]}"
+    opened: list[Workspace] = []
+
+    def model() -> Workspace:
+        if not opened:
+            opened.append(run.workspace if recipe is None else _trained(run, planted, recipe, folder))
+        return opened[0]
+
+    def logits() -> dict[str, np.ndarray]:
+        (part,) = parts(model(), "features")
+        return {"logits": np.asarray(load(model(), part, run.progress)["logits"])}
+
+    found = {}
+    for done, method in enumerate(methods):
+        if method == CONTROL:
+            found[method] = np.random.default_rng(run.seed + 1).random(len(run.workspace.train))
+        else:
+            given = {**question, "method": method}
+            found[method] = run.kept(given, lambda m=method: {"scores": SELF[m](model(), run.progress)})["scores"]
+        run.progress(done + 1, len(methods), "methods")
+    last = run.kept({**question, "logits": True}, logits)["logits"]
+    shutil.rmtree(folder, ignore_errors=True)
+    return found, last
+
+
+def _trained(run: Run, planted: np.ndarray, recipe: Recipe, folder: Path) -> Workspace:
+    """A workspace with the flipped labels, trained; one that an interrupted run left there trained is taken."""
+    if (folder / "checkpoints").is_dir():
+        return open_workspace(folder, device=run.workspace.device)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    workspace = run.workspace
+    names = np.array(workspace.labels)
+    changed: pd.DataFrame = workspace.train.assign(label=names[_flipped(run, planted)])
+    reference = workspace.settings.model
+    settings = replace(
+        workspace.settings,
+        name=f"{workspace.name}, labels flipped",
+        source="files",
+        train_digest=data_digest(changed),
+        model=reference if reference.startswith("package:") else str((workspace.directory / reference).resolve()),
+        has_head=False,
+    )
+    write_tables((changed, workspace.test), (folder / "train.parquet", folder / "test.parquet"))
+    write_settings(folder, settings)
+    return train(open_workspace(folder, device=workspace.device), recipe, run.progress)
+
+
+def _features(workspace: Workspace, state: int, progress: Progress, *, bias: bool) -> Any:
+    part = parts(workspace, "features", "all")[state]
+    arrays = load(workspace, part, progress)
+    labels = workspace.label_ids(workspace.train)
+    return head_units(np.asarray(arrays["features"]), np.asarray(arrays["logits"]), labels, bias=bias)
+
+
+def _loss(workspace: Workspace, progress: Progress) -> np.ndarray:
+    """−log p of every training example's label."""
+    (part,) = parts(workspace, "features")
+    shares = softmax(np.asarray(load(workspace, part, progress)["logits"]))
+    labels = workspace.label_ids(workspace.train)
+    return -np.log(np.maximum(shares[np.arange(len(labels)), labels], np.finfo(np.float64).tiny))
+
+
+def _gd(workspace: Workspace, progress: Progress) -> np.ndarray:
+    """‖∇ℓ_i‖² over the head's weight."""
+    return _features(workspace, -1, progress, bias=False).norms() ** 2
+
+
+def _tracin_last(workspace: Workspace, progress: Progress) -> np.ndarray:
+    """Σ_c η_c ‖∇ℓ_ic‖² over the head's weight."""
+    states = workspace.states()
+    return sum(
+        (workspace.rate(c) * _features(workspace, c, progress, bias=False).norms() ** 2 for c in states),
+        np.zeros(len(workspace.train)),
+    )
+
+
+def _influence_head(workspace: Workspace, progress: Progress) -> np.ndarray:
+    """∇ℓ_iᵀ(H + λI)⁻¹∇ℓ_i over the head, with the method's own damping."""
+    units = _features(workspace, -1, progress, bias=True)
+    damping = get_method("influence_head").parameters["damping"].default
+    return head_hessian(units, damping=damping).norms(units) ** 2
+
+
+def _influence(workspace: Workspace, progress: Progress) -> np.ndarray:
+    """∇ℓ_iᵀ(H + λI)⁻¹∇ℓ_i with EK-FAC, over the method's own scope with its own damping."""
+    own = get_method("influence").parameters
+    (part,) = norms_parts(workspace, own["scope"].default, own["damping"].default)
+    return np.asarray(load(workspace, part, progress)["norms"], dtype=np.float64) ** 2
+
+
+def _representer(workspace: Workspace, progress: Progress) -> np.ndarray:
+    """α_ij ‖f_i‖² for the example's own label j."""
+    units = _features(workspace, -1, progress, bias=False)
+    labels = workspace.label_ids(workspace.train)
+    l2 = get_method("representer").parameters["l2"].default
+    alpha = refit(units.features, labels, len(workspace.labels), l2).alpha
+    return alpha[np.arange(len(labels)), labels] * np.square(units.features).sum(axis=1)
+
+
+SELF: dict[str, Influence] = {
+    "influence_head": _influence_head,
+    "influence": _influence,
+    "gd": _gd,
+    "tracin_last": _tracin_last,
+    "representer": _representer,
+    LOSS: _loss,
+}
+
+
+def _ranking(run: Run, scores: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> list[Row]:
+    """Every training example by falling score, with the label it has and the likeliest other one."""
+    names, others = run.workspace.labels, logits.astype(np.float64)
+    others[np.arange(len(labels)), labels] = -np.inf
+    suspected = others.argmax(axis=1)
+    ids = run.workspace.train.index
+    return [
+        {
+            "rank": rank,
+            "train_id": int(ids[row]),
+            "label": names[labels[row]],
+            "suspected_label": names[suspected[row]],
+            "score": float(scores[row]),
+        }
+        for rank, row in enumerate(np.argsort(-scores, kind="stable"), start=1)
+    ]
+
+
+def _row(method: str, scores: np.ndarray, planted: np.ndarray) -> Row:
+    """AUC with its error, and the share of the planted flips among the first x % by falling score."""
+    n, m = len(scores), len(planted)
+    area = (rankdata(scores)[planted].sum() - m * (m + 1) / 2) / (m * (n - m))
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (m - 1) * (one - area**2) + (n - m - 1) * (two - area**2)
+    order = np.argsort(-scores, kind="stable")
+    shares = {f"found_in_{x}%": float(np.isin(order[: round(x / 100 * n)], planted).sum() / m) for x in CHECKED}
+    return {"method": method, "auc": float(area), "standard_error": math.sqrt(variance / (m * (n - m))), **shares}
