@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from attribution.errors import UserError
+from attribution.scope import above
 from attribution.training import Recipe, mean_rates
 from attribution.workspace import Workspace
 
@@ -53,6 +54,8 @@ def make_plan(
         raise UserError(f"No retraining '{retrain}'. Known: auto, refit, head, last:K (K from 1), all.")
     if retrain == REFIT:
         return Plan(recipe=None, l2=l2)
+    if retrain.startswith("last:"):
+        above(workspace.classifier, int(retrain.removeprefix("last:")))
     default = own or Recipe()
     recipe = Recipe(
         trainable=retrain,
