@@ -1,6 +1,6 @@
 """The linear datamodelling score: do sums of scores predict models trained on random subsets (Park et al. 2023)?"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -32,13 +32,13 @@ from attribution.retraining import Job, Plan, Retrainer, make_plan
 RESAMPLES = 200
 
 
-def _estimate(run: Run, **values: object) -> float:
+def _estimate(run: Run, **values: Any) -> float:
     """The retrainings, and one question a test example and method."""
     plan, tests, subsets = _settings(run, **values)
     retrainer = Retrainer(run.workspace, plan, tests, run.kept, run.progress)
     methods, _ = usable(run)
-    asked = explaining_seconds(run, methods, tests, str(values["scope"]))
-    return asked + retrainer.seconds([len(rows) for rows in subsets for _ in range(int(str(values["seeds"])))])
+    asked = explaining_seconds(run, methods, tests, values["scope"])
+    return asked + retrainer.seconds([len(rows) for rows in subsets for _ in range(values["seeds"])])
 
 
 @experiment(

@@ -16,7 +16,7 @@ from attribution.ekfac import norms_parts
 from attribution.errors import UserError, unknown
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.experiments.retrained import BatchSize, Epochs, LearningRate, usable
-from attribution.head import head_hessian, head_units
+from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Progress, load, parts
 from attribution.methods.representer import refit
 from attribution.parameters import Name, Range
@@ -166,7 +166,7 @@ def _trained(run: Run, planted: np.ndarray, recipe: Recipe, folder: Path) -> Wor
     return train(open_workspace(folder, device=workspace.device), recipe, run.progress)
 
 
-def _features(workspace: Workspace, state: int, progress: Progress, *, bias: bool) -> Any:
+def _features(workspace: Workspace, state: int, progress: Progress, *, bias: bool) -> HeadUnits:
     part = parts(workspace, "features", "all")[state]
     arrays = load(workspace, part, progress)
     labels = workspace.label_ids(workspace.train)
