@@ -48,7 +48,7 @@ lint: $(VENV)/.installed-test ## ruff and pyright
 bench: setup ## print the benchmark JSON
 	@$(BIN)/python -m tests.benchmarks
 
-experiments: setup ## lds and deletion curves on the reviews demo, as a table (some 40 minutes on two cores)
+experiments: setup ## lds and deletion curves on the reviews demo, as a table
 	@$(BIN)/python -m tests.benchmarks.experiments --output experiments.md
 
 demo-assets: setup ## rebuild assets/demo from the packages and the grammar that it names

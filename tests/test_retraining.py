@@ -140,7 +140,7 @@ def test_a_refitted_head_is_at_its_optimum(convex: Convex) -> None:
     features, test = (np.hstack([x, np.ones((len(x), 1))]) for x in (convex.features, convex.test_features))
     expected = test @ refit(features[rows], convex.labels[rows], 2, l2).weight.T
     assert_close(engine.logits([job(rows, tests)], lambda step: None)[0], expected, relative=1e-4)
-    three = np.arange(100) % 3
+    three = np.arange(100) // 3 % 3
     engine.labels, engine.count = three, 3
     engine.start = engine._solved(np.arange(100), None)
     expected = test @ refit(features[rows], three[rows], 3, l2).weight.T

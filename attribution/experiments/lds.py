@@ -132,12 +132,13 @@ def _row(method: str, predicted: np.ndarray, true: np.ndarray, seed: int) -> Row
     draw, means = np.random.default_rng(seed), []
     for _ in range(RESAMPLES):
         models, tests = (draw.integers(size, size=size) for size in true.shape)
-        means.append(np.nanmean(spearman(predicted[models][:, tests], true[models][:, tests])))
+        mean, _ = mean_and_error(spearman(predicted[models][:, tests], true[models][:, tests]))
+        means += [] if mean is None else [mean]
     mean, _ = mean_and_error(each)
     return {
         "method": method,
         "lds": mean,
-        "standard_error": float(np.std(means, ddof=1)) if mean is not None else None,
+        "standard_error": float(np.std(means, ddof=1)) if len(means) > 1 else None,
         "n": int(np.isfinite(each).sum()),
         "models": len(true),
     }
