@@ -42,12 +42,15 @@ class Run:
         """At most `most` of the ids, drawn without replacement with the run's seed, in rising order."""
         return sample_ids(ids, most, self.seed)
 
-    def answer(self, query: Query, method: str, *, scope: str = "", rerank: bool = False) -> ScoreTable:
-        """A method's scores for a query, over a scope where the method takes one and one is given.
+    def answer(
+        self, query: Query, method: str, *, scope: str = "", damping: float = 0.0, rerank: bool = False
+    ) -> ScoreTable:
+        """A method's scores for a query, over a scope and with a damping where the method takes one and one is given.
 
         The random control draws anew for every text. Without `rerank` the top of an index's answer is not scored again.
         """
-        given: dict[str, Any] = {"scope": scope} if scope and "scope" in get_method(method).parameters else {}
+        wanted = {"scope": scope, "damping": damping}
+        given = {name: v for name, v in wanted.items() if v and name in get_method(method).parameters}
         if method == CONTROL:
             given["seed"] = zlib.crc32(repr((self.seed, *query.example.texts)).encode()) >> 1
         answer = run_method(query, method, given, self.progress, rerank=rerank)
