@@ -244,6 +244,8 @@ def test_the_truth_is_the_gradient_product_of_spans(workspace: Workspace) -> Non
     query = make_query(workspace, test=int(workspace.test.index[0]))
     truth = setup.scores(query, "", of="if_plus")
     model, names = own_model(workspace), make_scope(workspace.classifier, "last:1").names
+    for name in names:
+        dict(model.named_parameters())[name].requires_grad_()
     of_test = flat_gradient(model, log_probability(model, query.example.inputs, query.label), names)
     expected = []
     for position in setup.positions:
