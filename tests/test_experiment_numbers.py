@@ -21,10 +21,18 @@ from attribution.experiments.saliency_consistency import salient
 from attribution.experiments.span_agreement import start_states
 from attribution.index import silent
 from attribution.query import make_query
+from attribution.scope import make_scope
 from attribution.span_scores import explained_span
 from attribution.spans import Finder
 from attribution.workspace import Workspace
-from tests.oracles import learning_rates, own_model, training_gradients, with_training_data
+from tests.oracles import (
+    flat_gradient,
+    learning_rates,
+    log_probability,
+    own_model,
+    training_gradients,
+    with_training_data,
+)
 from tests.tiny import refusal, tiny_workspace
 
 
@@ -56,11 +64,14 @@ def test_correlation_is_the_mean_of_spearmans(workspace: Workspace) -> None:
 
 
 def test_strong_damping_makes_influence_the_gradient_product(workspace: Workspace) -> None:
-    """With λ far above all eigenvalues the inverse is a multiple of the identity: influence is gd, relatif is gc."""
+    """The damping reaches the methods that take one: with much of it influence nears gd, and relatif gc."""
     names = ["influence", "gd", "relatif", "gc"]
-    found = findings(workspace, "correlation", names, tests=3, wider="", damping=1e5).summary
-    assert found["influence and gd"] == pytest.approx(1, abs=1e-3)
-    assert found["relatif and gc"] == pytest.approx(1, abs=1e-3)
+    weak, strong = (
+        findings(workspace, "correlation", names, tests=3, wider="", damping=damping).summary
+        for damping in (0.001, 1000)
+    )
+    for pair in ("influence and gd", "relatif and gc"):
+        assert weak[pair] < strong[pair] and strong[pair] > 0.95, (weak, strong)
 
 
 def test_top_overlap_is_the_share_in_common(workspace: Workspace) -> None:
@@ -78,7 +89,7 @@ def distinct(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> 
     """A training set in which every text comes once but for one that comes twice."""
     train = workspace.train.drop_duplicates("text")
     train = pd.concat([train, train.iloc[:1]], ignore_index=True)
-    return with_training_data(workspace, train, tmp_path_factory.mktemp("distinct"))
+    return with_training_data(workspace, train, tmp_path_factory.mktemp("distinct") / "workspace")
 
 
 def test_neighbours_find_the_training_examples_themselves(distinct: Workspace) -> None:
@@ -130,7 +141,7 @@ def test_what_does_not_read_the_model_does_not_change_with_it(workspace: Workspa
     for seed in (1, 2):
         with reinitialised(workspace, reset="all", seed=seed) as other:
             pairs = [[scores_of(space, test, "nn_cos") for space in (workspace, other)] for test in tests]
-            expected += [spearmanr(*pair)[0] for pair in pairs]
+            expected += [spearmanr(one, two)[0] for one, two in pairs]
     assert rows["nn_cos"]["spearman"] == pytest.approx(np.mean(expected))
 
 
@@ -217,7 +228,7 @@ def test_layer_similarity_is_the_mean_over_pairs(workspace: Workspace) -> None:
 
 def test_faithfulness_of_the_truth_is_one(workspace: Workspace) -> None:
     """Tiny steps leave the copies the model itself; random is near 0; runs of what draws nothing are alike."""
-    found = findings(workspace, "faithfulness", tests=6, train=40, runs=2)
+    found = findings(workspace, "faithfulness", tests=3, train=20, runs=2)
     rows = {row["method"]: row for row in found.table}
     assert rows["tracin_plus_plus"]["spearman"] > 0.99
     assert rows["checkpoints"]["spearman"] < rows["tracin_plus_plus"]["spearman"]
@@ -227,16 +238,26 @@ def test_faithfulness_of_the_truth_is_one(workspace: Workspace) -> None:
 
 
 def test_the_truth_is_the_gradient_product_of_spans(workspace: Workspace) -> None:
-    """−⟨∇log p, ∇ℓ(z) − ∇ℓ(z masked)⟩ at the final model: if_plus with solver=cg and a huge damping, but for scale."""
+    """−⟨∇log p, ∇ℓ(z) − ∇ℓ(z masked)⟩ of every span, by autograd on a plain model."""
     run = Run(workspace=workspace, methods=("if_plus",), seed=0, progress=silent)
-    setup = _setup(run, train=6, finder="sentences", scope="last:1", solver="auto")
+    setup = _setup(run, train=4, finder="sentences", scope="last:1", solver="auto")
     query = make_query(workspace, test=int(workspace.test.index[0]))
     truth = setup.scores(query, "", of="if_plus")
-    given = {"finder": "sentences", "scope": "last:1", "solver": "cg", "damping": 1000.0, "scorer": "sweep"}
-    table = attribute(workspace, "if_plus", test=query.test, **given)
-    ids = workspace.train.index[setup.positions].tolist()
-    other = [span.score for spans in table.spans_of(ids) for span in sorted(spans, key=lambda s: (s.segment, s.start))]
-    assert np.corrcoef(truth, other)[0, 1] > 0.999
+    model, names = own_model(workspace), make_scope(workspace.classifier, "last:1").names
+    for name in names:
+        dict(model.named_parameters())[name].requires_grad_()
+    of_test = flat_gradient(model, log_probability(model, query.example.inputs, query.label), names)
+    expected = []
+    for position in setup.positions:
+        row = workspace.train.iloc[position]
+        example, label = workspace.classifier.example(row["text"]), workspace.labels.index(row["label"])
+        whole = flat_gradient(model, log_probability(model, example.inputs, label), names)
+        for span in setup.finder.find(example, None, ""):
+            ids = example.inputs["input_ids"].clone()
+            ids[0, list(span.tokens)] = workspace.tokenizer.mask_token_id
+            masked = log_probability(model, {**example.inputs, "input_ids": ids}, label)
+            expected.append(of_test @ (whole - flat_gradient(model, masked, names)))
+    np.testing.assert_allclose(truth, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
 def test_span_agreement_by_definition(workspace: Workspace) -> None:

@@ -21,7 +21,7 @@ Wider = Annotated[
 ]
 Damped = Annotated[
     float,
-    Range(low=0, high=1e6, help="Damping of influence and relatif, in mean eigenvalues; 0: each method's own."),
+    Range(low=0, high=1000, help="Damping of influence and relatif, in mean eigenvalues; 0: each method's own."),
 ]
 MODEL = "BERT-base on SST-2 and on 10,000 MNLI pairs; IF over the head and, by LiSSA, over the top 5 of 12 blocks"
 
