@@ -42,8 +42,9 @@ def test_every_row_says_where_it_is_from(workspace: Workspace) -> None:
     assert frame["score"].to_numpy() == pytest.approx(table.frame(0)["score"].to_numpy())
     for name, value in provenance_of(table).items():
         assert name == "made" or frame[name].astype(str).unique().tolist() == [value]
-    assert frame["workspace_digest"][0] == workspace.digest[:16] and frame["method"][0] == "gd"
-    assert '"scope": "head"' in frame["parameters"][0] and frame["explained"][0] == f"label {table.query.label_name}"
+    first = frame.iloc[0].astype(str)
+    assert first["workspace_digest"] == workspace.digest[:16] and first["method"] == "gd"
+    assert '"scope": "head"' in first["parameters"] and first["explained"] == f"label {table.query.label_name}"
 
 
 def test_compared_methods_stand_side_by_side(workspace: Workspace) -> None:
