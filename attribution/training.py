@@ -180,7 +180,7 @@ class Learner:
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        return self.schedule.get_last_lr()[0]
+        return float(self.schedule.get_last_lr()[0])
 
     def step(self, loss: Tensor) -> None:
         """One step down a loss."""

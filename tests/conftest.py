@@ -25,6 +25,7 @@ torch.set_num_threads(1)
 N_TRAIN, N_TEST = 40, 11
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the run by file, which keeps a file's fixtures together; one of them has the browser."""
     for item in items:

@@ -60,7 +60,7 @@ def test_correlation_is_the_mean_of_spearmans(workspace: Workspace) -> None:
     one = [scores_of(workspace, test, "gd") for test in tests]
     for row, method, given in ((rows[0], "nn_cos", {}), (rows[1], "gd", {"scope": "last:1", "scorer": "sweep"})):
         expected = [spearmanr(a, scores_of(workspace, t, method, **given))[0] for a, t in zip(one, tests, strict=True)]
-        assert row["spearman"] == pytest.approx(np.mean(expected), abs=0.02) and row["n"] == 4
+        assert row["spearman"] == pytest.approx(np.mean(np.array(expected, dtype=float)), abs=0.02) and row["n"] == 4
 
 
 def test_strong_damping_makes_influence_the_gradient_product(workspace: Workspace) -> None:

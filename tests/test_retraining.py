@@ -42,7 +42,7 @@ def retrainer(workspace: Workspace, recipe: Recipe | None, tests: Sequence[int],
     return Retrainer(workspace, plan, np.array(tests), lambda question, make: dict(make()), silent)
 
 
-def job(rows: Sequence[int], tests: Sequence[int], seed: int = 0) -> Job:
+def job(rows: Sequence[int] | np.ndarray, tests: Sequence[int] | np.ndarray, seed: int = 0) -> Job:
     return Job(rows=np.array(rows), seed=seed, tests=np.array(tests))
 
 

@@ -142,7 +142,8 @@ def test_spearman_is_scipys() -> None:
     """Column by column, with ties; a constant column has none."""
     draw = np.random.default_rng(0)
     a, b = draw.integers(4, size=(9, 3)).astype(float), draw.normal(size=(9, 3))
-    expected = [spearmanr(x, y).statistic for x, y in zip(a.T, b.T, strict=True)]
+    pairs: list[Any] = list(zip(a.T, b.T, strict=True))
+    expected = np.array([spearmanr(*pair)[0] for pair in pairs], dtype=float)
     np.testing.assert_allclose(spearman(a, b), expected)
     assert np.isnan(spearman(np.ones((9, 1)), b[:, :1])).all()
 
@@ -227,7 +228,7 @@ def test_a_method_without_influence_on_itself_is_refused(workspace: Workspace) -
 def test_losing_a_label_is_said(tmp_path: Path) -> None:
     """What would leave no example of a label is left out with a note, and the rest is run."""
     train = sentences(30, seed=3)
-    positive = train.index[train["label"] == "positive"]
+    positive = train.query("label == 'positive'").index
     rare = train.drop(positive[3:]).reset_index(drop=True)
     workspace = workspace_of(tmp_path, rare, sentences(6, seed=4))
     asked = {"k": "1,8", "retrain": "refit", "tests": 6}

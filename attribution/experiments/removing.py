@@ -45,7 +45,7 @@ def changes(
     lost = 0
     for key, sets in removed.items():
         for number, group in enumerate(groups):
-            rows = np.setdiff1d(np.arange(n), np.concatenate([sets[at] for at in group]))
+            rows = np.setdiff1d(np.arange(n), np.concatenate([sets[int(at)] for at in group]))
             if lost_labels(run, rows):
                 lost += 1
                 continue
