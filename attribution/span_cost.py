@@ -34,7 +34,7 @@ def search_seconds(query: Query, name: str, parameters: Mapping[str, Any]) -> fl
     workspace, planned = query.workspace, plan(query.workspace, method.preset.overlaid(values))
     finder, choices = Finder(name=values["finder"], size=values["size"]), planned.choices
     tokens, rate = workspace.memo(
-        ("span cost", finder, planned.scope, planned.scorer), lambda: _timed(query, finder, planned)
+        ("span cost", finder, planned.scope, planned.scorer == "head"), lambda: _timed(query, finder, planned)
     )
     count = len(workspace.train)
     searched = count if choices.scorer == "sweep" else min(count, values["candidates"])

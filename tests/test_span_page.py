@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -19,7 +18,7 @@ from attribution.spans import Finder, finders_of
 from attribution.workspace import Workspace
 from dashboard import background, present, slow
 from tests.apps import OpenApp, said
-from tests.oracles import with_training_data
+from tests.oracles import assert_close, with_training_data
 from tests.test_span_methods import masked
 from tests.tiny import refusal
 
@@ -70,12 +69,12 @@ def test_the_most_important_spans_are_offered_as_chips(indexed: Workspace, open_
 
     drops = [log_p(inputs) - log_p(masked(inputs, span.tokens)) for span in spans]
     order = sorted(range(len(spans)), key=lambda at: -drops[at])[:5]
-    shown = [str(option).replace("\\", "").replace("\u2060", "") for option in chips(app).options]
+    shown = [option.replace("\\", "").replace("\u2060", "") for option in chips(app).options]
     for option, at in zip(shown, order, strict=True):
         text = example.text[spans[at].start : spans[at].end]
         assert text in option and f"{drops[at]:+.2g}".replace("-", "−")[:4] in option
     chosen = spans[order[1]].tokens
-    chips(app).select(1).run()
+    chips(app).set_value(1).run()
     assert not app.exception and app.query_params["token"] in (write_tokens(chosen), [write_tokens(chosen)])
     assert "raised the importance of '" in said(app.caption)
 
@@ -98,7 +97,7 @@ def test_a_long_search_is_offered_with_its_cost(
     assert not app.exception and not app.error
     assert "raised the probability" in said(app.caption) and "search takes" not in said(app.caption)
     direct = attribute(indexed, "tracin_plus", test=4)
-    np.testing.assert_allclose(work.result.scores, direct.scores, rtol=1e-5, atol=1e-8)
+    assert_close(work.result.scores, direct.scores, relative=2e-3)
 
 
 @pytest.mark.parametrize("indexed", ["workspace", "pairs"], indirect=True)
@@ -143,7 +142,7 @@ def test_the_cost_counts_what_is_scored(indexed: Workspace) -> None:
 
     assert cost("if_plus", candidates=10) > 0
     assert cost("if_plus", candidates=20) == pytest.approx(2 * cost("if_plus", candidates=10))
-    assert cost("if_plus", candidates=10**6) == 4 * cost("if_plus", candidates=10)
+    assert cost("if_plus", candidates=10**6) == cost("if_plus", scorer="sweep") == 4 * cost("if_plus", candidates=10)
     assert cost("tracin_plus", candidates=40) == pytest.approx(cost("if_plus", candidates=40) * (40 + 3 * 20) / 40)
     special = make_query(indexed, test=4, token=0)
     assert "no part of the text" in refusal(lambda: search_seconds(special, "if_plus_plus", {}))
