@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attribution.errors import UserError
+from attribution.query import write_tokens
 from attribution.registry import get_method
 from dashboard import catalogue
 
@@ -72,7 +73,7 @@ def command(
     words += ["--text-pair", texts[1]] if test is None and len(texts) > 1 else []
     words += ["--method", method]
     words += ["--label", label] if label != "predicted" else []
-    words += ["--token", "-".join(map(str, tokens))] if tokens else []
+    words += ["--token", write_tokens(tokens)] if tokens else []
     for name, value in settings:
         words += ["--set", f"{name}={catalogue.shown(value)}"]
     return shlex.join(words)
