@@ -1,16 +1,13 @@
-"""Table 3 of Huang et al. 2021 on MAMS: `python -m tests.benchmarks.mams [--train N] [--tests N] [--candidates N]`.
+"""Table 3 of Huang et al. 2021 on MAMS: `python -m tests.benchmarks.mams --data FOLDER [--train N] [--tests N]`.
 
 A classifier of aspect + sentence, as a pair, is fine-tuned on the training data (all, or N drawn rows), and the six
 methods are asked about N test examples by the experiment span_agreement; spans are the clauses around the aspect. The
-rows, with the paper's beside them, are printed as JSON. A GPU is used where there is one. The data are looked for in
-the folder INFLUSCOPE_DATA, or beside the checkout in shared/data: mams_atsa/train.parquet and test.parquet with
-columns sentence, aspect, label.
+rows, with the paper's beside them, are printed as JSON. A GPU is used where there is one. FOLDER holds
+mams_atsa/train.parquet and test.parquet with columns sentence, aspect, label.
 """
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,22 +23,13 @@ from attribution.training import Recipe, train
 from attribution.workspace import Workspace, open_workspace
 
 EXPERIMENT = "span_agreement"
-BESIDE = Path(__file__).parents[3] / "shared" / "data"
 COLUMNS = Columns(text="aspect", text_pair="sentence", label="label")
 
 
-def data_folder() -> Path:
-    """Where the data are; ends the program with one line where they are not."""
-    folder = Path(os.environ.get("INFLUSCOPE_DATA", BESIDE)) / "mams_atsa"
-    if not (folder / "train.parquet").exists():
-        sys.exit(f"No MAMS data in {folder}: set INFLUSCOPE_DATA to the folder that holds mams_atsa/.")
-    return folder
-
-
-def make_workspace(folder: Path, count: int, device: str, model: str) -> Workspace:
+def make_workspace(data: Path, folder: Path, count: int, device: str, model: str) -> Workspace:
     """A workspace of `count` drawn training rows (0: all) and all test rows, fine-tuned for three epochs."""
     for part in ("train", "test"):
-        rows = pd.read_parquet(data_folder() / f"{part}.parquet")
+        rows = pd.read_parquet(data / f"{part}.parquet")
         drawn = rows.sample(count, random_state=0) if part == "train" and 0 < count < len(rows) else rows
         drawn.to_parquet(folder / f"{part}.parquet", index=False)
     made, _ = create_workspace(
@@ -69,6 +57,7 @@ def beside(found: list[dict[str, Any]], paper: list[dict[str, Any]]) -> list[dic
 def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.mams", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds mams_atsa/")
     parser.add_argument("--train", type=int, default=0, help="training rows, drawn with a fixed seed; 0: all 11,186")
     parser.add_argument("--tests", type=int, default=200, help="test examples, as the paper's 200")
     parser.add_argument("--candidates", type=int, default=300, help="training examples whose spans are scored")
@@ -76,7 +65,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        workspace = make_workspace(Path(folder), given.train, given.device, given.model)
+        workspace = make_workspace(given.data / "mams_atsa", Path(folder), given.train, given.device, given.model)
         asked = {"tests": given.tests, "candidates": given.candidates, "finder": "aspect"}
         report = run_experiment(workspace, EXPERIMENT, parameters=asked, progress=Reporter()).describe()
         accuracy = workspace.checkpoints[-1].test_accuracy
