@@ -100,7 +100,8 @@ def _why_token(scores: TokenScores) -> Callable[[], None]:
         state.choose(token=())
         st.rerun()
     words = [w.text for w in scores.query.example.words if set(w.tokens) & set(selection.token)]
-    st.markdown(f"##### Why does it look at “{plain(' '.join(words))}”?")
+    title, parameters = st.columns([2.3, 0.9], vertical_alignment="center")
+    title.markdown(f"##### Why does it look at “{plain(' '.join(words))}”?")
     kind = selection.saliency if selection.saliency in DIFFERENTIABLE else "gradient_x_input"
     if kind != selection.saliency:
         st.caption(
@@ -111,7 +112,8 @@ def _why_token(scores: TokenScores) -> Callable[[], None]:
     if special:
         st.caption(f"{special[0]} is a special token: the model puts it there, whatever the text.")
     sides = ("Raised it", "Lowered it")
-    settings = method_parameters.choice("saliency_influence", fixed=(("saliency", kind),), tokens=selection.token)
+    with parameters:
+        settings = method_parameters.choice("saliency_influence", fixed=(("saliency", kind),), tokens=selection.token)
     return _evidence("saliency_influence", settings, token=selection.token, sides=sides)
 
 
