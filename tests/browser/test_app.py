@@ -18,7 +18,7 @@ HOSTILE = (
 )
 LABELS = ("negative", f"positive {HOSTILE}")
 # A first visit classifies 1,500 sentences and takes gradients of 7,030, on two cores in about two minutes.
-PATIENT = 480_000
+PATIENT = 1_500_000
 
 
 @pytest.fixture(scope="module")
