@@ -40,7 +40,8 @@ imdb: workspaces/imdb/checkpoints ## open the dashboard on long reviews, fine-tu
 
 test: $(VENV)/.installed-test ## set up, then run every test
 	@sh tests/browser/ensure_chromium.sh
-	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/browser
+	@$(BIN)/python -m pytest tests/browser
 
 lint: $(VENV)/.installed-test ## ruff and pyright
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -9,8 +9,6 @@ import pytest
 import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 from attribution.index import build, parts
 from attribution.registry import standard_parts
@@ -25,19 +23,6 @@ from tests.tiny import tiny_workspace
 torch.set_num_threads(1)
 
 N_TRAIN, N_TEST = 40, 11
-
-
-class ByFile(LoadScopeScheduling):
-    """Two processes share the run by file, which keeps a file's fixtures together; one of them has the browser."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "browser" if "/browser/" in file else file
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
-    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
