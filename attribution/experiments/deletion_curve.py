@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from attribution.experiments.measures import mean_error
 from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.experiments.removing import Together, changes, removal_seconds
 from attribution.experiments.retrained import (
@@ -19,7 +20,6 @@ from attribution.experiments.retrained import (
     Seeds,
     chosen_tests,
     explaining_seconds,
-    mean_and_error,
     read_counts,
     support,
     usable,
@@ -151,6 +151,6 @@ def _settings(
 
 
 def _row(method: str, measure: str, side: str, count: int | None, values: np.ndarray) -> Row:
-    mean, error = mean_and_error(values)
+    mean, error = mean_error(values)
     found = {"method": method, "measure": measure, "removed": side, "k": count, "mean_change": mean}
     return {**found, "standard_error": error, "n": int(np.isfinite(values).sum())}

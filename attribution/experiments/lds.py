@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from scipy.stats import rankdata
 
+from attribution.experiments.measures import mean_error
 from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.experiments.retrained import (
     METHODS,
@@ -21,7 +22,6 @@ from attribution.experiments.retrained import (
     explained_labels,
     explaining_seconds,
     lost_labels,
-    mean_and_error,
     measured,
     support,
     usable,
@@ -132,9 +132,9 @@ def _row(method: str, predicted: np.ndarray, true: np.ndarray, seed: int) -> Row
     draw, means = np.random.default_rng(seed), []
     for _ in range(RESAMPLES):
         models, tests = (draw.integers(size, size=size) for size in true.shape)
-        mean, _ = mean_and_error(spearman(predicted[models][:, tests], true[models][:, tests]))
+        mean, _ = mean_error(spearman(predicted[models][:, tests], true[models][:, tests]))
         means += [] if mean is None else [mean]
-    mean, _ = mean_and_error(each)
+    mean, _ = mean_error(each)
     return {
         "method": method,
         "lds": mean,

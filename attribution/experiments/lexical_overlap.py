@@ -1,6 +1,5 @@
 """Lexical overlap of the training pairs that methods find for mispredicted test pairs (Pezeshkpour et al. 2021)."""
 
-import math
 from typing import Annotated
 
 import numpy as np
@@ -8,7 +7,8 @@ import numpy as np
 from attribution.artifacts import feature_values, overlap_rate
 from attribution.errors import UserError
 from attribution.experiments.labels import label_of
-from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
+from attribution.experiments.measures import mean_error
+from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.parameters import Name, Range
 from attribution.query import make_query
 from attribution.workspace import Workspace
@@ -70,7 +70,7 @@ def lexical_overlap(
     if not ids:
         others = ", ".join(f"{name} {len(wrong.get(name, []))}" for name in workspace.labels)
         raise UserError(f"No test pair is mispredicted as '{label}'. Mispredictions as each label: {others}.")
-    methods = tuple(dict.fromkeys((*run.methods, CONTROL)))
+    methods = run.controlled
     rates: dict[str, list[list[float]]] = {method: [] for method in methods}
     for done, test in enumerate(ids, start=1):
         query = make_query(workspace, test=test)
@@ -102,7 +102,5 @@ def _row(method: str, rates: np.ndarray) -> Row:
     """Means over the test pairs (tests, tops) and their standard errors; None where there are too few."""
     row: Row = {"method": method}
     for k, found in zip(TOPS, rates.T, strict=True):
-        found = found[np.isfinite(found)]
-        row[f"top_{k}"] = float(found.mean()) if len(found) else None
-        row[f"top_{k}_error"] = float(found.std(ddof=1) / math.sqrt(len(found))) if len(found) > 1 else None
+        row[f"top_{k}"], row[f"top_{k}_error"] = mean_error(found)
     return {**row, "n": len(rates)}

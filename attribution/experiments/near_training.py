@@ -59,7 +59,7 @@ def _paper(workspace: Workspace) -> list[Row]:
 
 
 def _seconds(run: Run, *, examples: int, scope: str) -> float:
-    entries = [Entry(method=method, scope=scope) for method in _methods(run)]
+    entries = [Entry(method=method, scope=scope) for method in run.controlled]
     return min(examples, len(run.workspace.train)) * len(EDITS) * answer_seconds(run, entries, rerank=True)
 
 
@@ -87,7 +87,7 @@ def near_training(
     very texts of the original counts as it. With standard errors, beside a random control; a text of one word has none
     to remove (`n`).
     """
-    workspace, methods = run.workspace, _methods(run)
+    workspace, methods = run.workspace, list(run.controlled)
     words = vocabulary(workspace)
     positions, found = sample_ids(range(len(workspace.train)), examples, run.seed), []
     for done, position in enumerate(positions, start=1):
@@ -102,10 +102,6 @@ def near_training(
     rows = [_row(method, edit, ranks[:, e, m]) for m, method in enumerate(methods) for e, edit in enumerate(EDITS)]
     hits = {f"hit_1, {r['edit']}, {r['method']}": r["hit_1"] for r in rows if r["hit_1"] is not None}
     return Findings(summary={"examples": len(positions), **hits}, table=rows, paper=_paper(workspace))
-
-
-def _methods(run: Run) -> list[str]:
-    return list(dict.fromkeys((*run.methods, CONTROL)))
 
 
 def vocabulary(workspace: Workspace) -> list[str]:

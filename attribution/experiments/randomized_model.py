@@ -41,7 +41,7 @@ TABLE_1 = {
 
 def _seconds(run: Run, *, tests: int, models: int, scope: str, label: str, reset: str) -> float:
     """Twice the questions of every model, and reading the training set with it."""
-    entries = [Entry(method=method, scope=scope) for method in _methods(run)]
+    entries = [Entry(method=method, scope=scope) for method in run.controlled]
     classifier, train = run.workspace.classifier, len(run.workspace.train)
     some = np.linspace(0, train - 1, min(train, 256)).astype(int)
     encoded, _ = run.workspace.encoded_train(some)
@@ -83,7 +83,7 @@ def randomized_model(
     random model's label differs from the trained one's for about half of the examples. Methods that do not read the
     model (bm25, sbert_cos) have 1. `random` draws anew under each model.
     """
-    methods, ids = _methods(run), drawn_tests(run, tests)
+    methods, ids = list(run.controlled), drawn_tests(run, tests)
     found = np.full((models, len(ids), len(methods)), np.nan)
     for model in range(models):
         with ExitStack() as stack:
@@ -134,10 +134,6 @@ def reinitialised(workspace: Workspace, *, reset: str, seed: int) -> Iterator[Wo
         settings = replace(workspace.settings, model="model", model_digest=model_digest(folder / "model"))
         write_settings(folder, replace(settings, source="files", has_head=True))
         yield open_workspace(folder, device=workspace.device)
-
-
-def _methods(run: Run) -> list[str]:
-    return list(dict.fromkeys((*run.methods, CONTROL)))
 
 
 def _correlations(run: Run, drawn: Run, test: int, methods: Sequence[str], *, label: str, scope: str) -> np.ndarray:

@@ -38,6 +38,11 @@ class Run:
     seed: int
     progress: Progress
 
+    @property
+    def controlled(self) -> tuple[str, ...]:
+        """The methods and the random control, each once."""
+        return tuple(dict.fromkeys((*self.methods, CONTROL)))
+
     def sample(self, ids: Sequence[int], most: int) -> list[int]:
         """At most `most` of the ids, drawn without replacement with the run's seed, in rising order."""
         return sample_ids(ids, most, self.seed)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from attribution.errors import UserError
+from attribution.experiments.measures import mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.experiments.removing import Together, changes, removal_seconds
 from attribution.experiments.retrained import (
@@ -20,7 +21,6 @@ from attribution.experiments.retrained import (
     Seeds,
     chosen_tests,
     explaining_seconds,
-    mean_and_error,
     read_counts,
     support,
     usable,
@@ -187,6 +187,6 @@ def _counts(amount: str, n: int) -> list[int]:
 
 
 def _row(method: str, kind: str, count: int, n: int, values: np.ndarray) -> Row:
-    mean, error = mean_and_error(values)
+    mean, error = mean_error(values)
     found = {"method": method, "removed": kind, "k": count, "share": count / n, "mean_change": mean}
     return {**found, "standard_error": error, "n": int(np.isfinite(values).sum())}

@@ -1,6 +1,5 @@
 """What the experiments that train again share: their parameters, the scores they follow, and what they read off."""
 
-import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -136,13 +135,6 @@ def measured(logits: np.ndarray, labels: np.ndarray, output: str) -> np.ndarray:
         log_p = np.log(np.maximum(own, np.finfo(np.float64).tiny))
         rest = np.log(np.maximum(shares.sum(axis=-1) - own, np.finfo(np.float64).tiny))
     return log_p if output == "log_probability" else log_p - rest
-
-
-def mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
-    """The mean of the finite values and its standard error; None where there are too few."""
-    found = values[np.isfinite(values)]
-    mean = float(found.mean()) if len(found) else None
-    return mean, float(found.std(ddof=1) / math.sqrt(len(found))) if len(found) > 1 else None
 
 
 def read_counts(text: str, what: str, most: int) -> list[int]:

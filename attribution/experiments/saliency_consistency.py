@@ -8,7 +8,7 @@ import numpy as np
 
 from attribution.errors import UserError
 from attribution.experiments.measures import Entry, answer_seconds, drawn_tests, mean_error
-from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
+from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.parameters import Name, Range
 from attribution.query import Query, make_query
 from attribution.registry import get_method, list_methods, run_method
@@ -40,7 +40,7 @@ TABLE_4 = {
 
 def _seconds(run: Run, *, tests: int, saliency: str, scope: str) -> float:
     """A question whole, and with each of three tokens taken out."""
-    entries = [Entry(method=method, scope=scope) for method in _methods(run)]
+    entries = [Entry(method=method, scope=scope) for method in run.controlled]
     return (1 + len(KINDS)) * len(drawn_tests(run, tests)) * answer_seconds(run, entries)
 
 
@@ -79,7 +79,7 @@ def saliency_consistency(
     if saliency not in (known := [m.name for m in list_methods("tokens")]):
         get_method(saliency)
         raise UserError(f"{saliency} does not score the tokens of a text. Known: {', '.join(known)}.")
-    methods, ids = _methods(run), drawn_tests(run, tests)
+    methods, ids = list(run.controlled), drawn_tests(run, tests)
     holding = _holding(run)
     means, overlaps, changed, short = [], [], [], 0
     for done, test in enumerate(ids, start=1):
@@ -108,10 +108,6 @@ def saliency_consistency(
     return Findings(
         summary={"tests": len(means), **shown}, table=rows, paper=_paper(run), notes=(note,) if short else ()
     )
-
-
-def _methods(run: Run) -> list[str]:
-    return list(dict.fromkeys((*run.methods, CONTROL)))
 
 
 def _holding(run: Run) -> list[frozenset[int]]:

@@ -51,10 +51,10 @@ PAPER = [
 
 def _seconds(run: Run, *, tests: int, **values: Any) -> float:
     ids, seconds = drawn_tests(run, 2), 0.0
-    for done, method in enumerate(_methods(run), start=1):
+    for done, method in enumerate(run.controlled, start=1):
         queries = [make_query(run.workspace, test=test) for test in ids]
         seconds += [_answer(run, query, method, values).seconds for query in queries][-1]
-        run.progress(done, len(_methods(run)), "methods timed")
+        run.progress(done, len(run.controlled), "methods timed")
     return seconds * len(drawn_tests(run, tests))
 
 
@@ -87,7 +87,7 @@ def span_agreement(
     test example without a span is left out (`n`).
     """
     values = {"finder": finder, "candidates": candidates, "scope": scope}
-    methods, ids, sags, lags = _methods(run), drawn_tests(run, tests), [], []
+    methods, ids, sags, lags = list(run.controlled), drawn_tests(run, tests), [], []
     for done, test in enumerate(ids, start=1):
         question = {"experiment": "span_agreement", "test": test, "methods": methods, **values, "seed": run.seed}
         found = run.kept(question, lambda test=test: _agreement(run, test, methods, values))
@@ -99,10 +99,6 @@ def span_agreement(
     rows = _rows(methods, np.array(sags), np.array(lags))
     told = {f"sag@{row['k']}, {row['method']}": row["sag"] for row in rows if row["sag"] is not None}
     return Findings(summary={"tests": len(ids), **told}, table=rows, paper=PAPER)
-
-
-def _methods(run: Run) -> list[str]:
-    return list(dict.fromkeys((*run.methods, CONTROL)))
 
 
 def _answer(run: Run, query: Query, method: str, values: dict[str, Any]) -> ScoreTable:

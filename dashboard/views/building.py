@@ -38,7 +38,7 @@ def answer(
     except UserError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return None
-    return None if table is None else (cache.exact(table, settings) or table, settings)
+    return cache.exact(table, settings) or table, settings
 
 
 def asked_for(query: Query, name: str, settings: cache.Settings) -> None:
