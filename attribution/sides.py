@@ -18,7 +18,7 @@ from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, 
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Part, Progress, load, silent
 from attribution.scope import Scope
-from attribution.sweep import Encoded, Metric, products, sweep
+from attribution.sweep import Encoded, Metric, layer_dots, products, sweep
 from attribution.variants import State, weights_of
 from attribution.workspace import Workspace
 
@@ -110,6 +110,10 @@ class SweepSide:
             return self.given
         return {name: self.layers[name.removesuffix(".weight")].turn_back(v) for name, v in self.given.items()}
 
+    @property
+    def _by_layer(self) -> dict[str, Tensor]:
+        return {name.removesuffix(".weight"): v for name, v in self.vector.items()}
+
     def train(self, progress: Progress) -> np.ndarray:
         n = len(self.workspace.train)
         positions, what = np.arange(n), f"exact scores over {self.scope.text}"
@@ -130,16 +134,17 @@ class SweepSide:
         To three digits where the pass starts from states that the index keeps in half precision.
         """
         if self.normalise != "none" and not self._are_norms_kept:
-            dots, norms = self._products(positions)
-            return cosine(-dots, norms, self.norm)
-        dots = -sweep(
+            found, norms = self._products(positions)
+            return cosine(-found, norms, self.norm)
+        one = layer_dots if self.scope.is_linear else sweep
+        found = -one(
             self.workspace.classifier,
             *self.workspace.encoded_train(positions),
-            self.vector,
+            self._by_layer if self.scope.is_linear else self.vector,
             weights=weights_of(self.workspace, self.state),
             states=self._states(positions),
         )
-        return dots if self.normalise == "none" else cosine(dots, self._norms(positions, silent), self.norm)
+        return found if self.normalise == "none" else cosine(found, self._norms(positions, silent), self.norm)
 
     def whole(self, positions: np.ndarray) -> np.ndarray:
         return self._swept(*self.workspace.encoded_train(positions), positions, self._states(positions))
@@ -192,7 +197,7 @@ class SweepSide:
         dots, squares = products(
             self.workspace.classifier,
             *self.workspace.encoded_train(positions),
-            {name.removesuffix(".weight"): v for name, v in self.vector.items()},
+            self._by_layer,
             Metric(names=self.scope.layers, layers=layers, damping=self.damping),
             weights=weights_of(self.workspace, self.state),
             states=self._states(positions),

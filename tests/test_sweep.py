@@ -12,7 +12,7 @@ from attribution.ekfac import curvature_parts, open_curvature
 from attribution.factor_index import States, factor_parts, open_factors
 from attribution.model import Classifier
 from attribution.scope import make_scope
-from attribution.sweep import Metric, products, sweep
+from attribution.sweep import Metric, layer_dots, products, sweep
 from attribution.workspace import Workspace
 from tests.dense import LAST
 from tests.families import FAMILIES, classifier_of, in_float64
@@ -72,7 +72,9 @@ def test_products_and_norms_of_every_family_are_the_loops(family: str) -> None:
     vector, gradients = direction(classifier, scope.names), loop(twin, scope.names)
     by_layer = {name.removesuffix(".weight"): part.float() for name, part in vector.items()}
     dots, squares = products(classifier, classifier.tokenize(TEXTS), LABELS, by_layer, Metric(names=scope.layers))
-    assert_close(dots, gradients @ flat(vector), relative=1e-4, what="products")
+    alone = layer_dots(classifier, classifier.tokenize(TEXTS), LABELS, by_layer)
+    for found in (dots, alone):
+        assert_close(found, gradients @ flat(vector), relative=1e-4, what="products")
     assert_close(squares, np.square(gradients).sum(axis=1), relative=1e-4, what="squared norms")
 
 
