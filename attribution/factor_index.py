@@ -130,8 +130,8 @@ def _dot(shard: Shard, columns: Mapping[str, tuple[Tensor, ...]]) -> np.ndarray:
 def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
     """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
 
-    A gradient has hardly more than the rank of its tokens: 16 are kept, or 64 where these have not 99 % of its squared
-    norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root mean
+    A gradient has hardly more than the rank of its tokens: its rank, 16 at most, or 64 where these have not 99 % of its
+    squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root mean
     squares of the training gradients along its rows and columns, the 16 are kept that weigh most in the scores.
     Seeded; cost: a few products of V with some columns.
     """
@@ -140,11 +140,12 @@ def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
         return (side, vector) if vector.shape[0] <= vector.shape[1] else (vector.T, side)
     scaled = vector if scale is None else scale[0][:, None] * vector * scale[1]
     left = right = scaled
-    for kept in SKETCH if scale is None else (SKETCH_IN_METRIC,):
-        basis = spanned(scaled, kept + 16)
+    for most in SKETCH if scale is None else (SKETCH_IN_METRIC,):
+        basis = spanned(scaled, most + 16)
         basis = torch.linalg.qr(scaled @ (scaled.T @ basis)).Q
         inside = basis.T @ scaled
         values, mixing = torch.linalg.eigh((inside @ inside.T).double())
+        kept = min(most, max(1, int((values > 1e-9 * values[-1]).sum())))
         top = mixing[:, -kept:].to(vector)
         left, right = (basis @ top).T, top.T @ inside
         if values[-kept:].sum() >= 0.99 * scaled.square().sum():
