@@ -131,8 +131,8 @@ def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
     """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
 
     A gradient has hardly more than the rank of its tokens: its rank, 16 at most, or 64 where these have not 99 % of its
-    squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root mean
-    squares of the training gradients along its rows and columns, the 16 are kept that weigh most in the scores.
+    squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root
+    mean squares of the training gradients along its rows and columns, the 16 are kept that weigh most in the scores.
     Seeded; cost: a few products of V with some columns.
     """
     if min(vector.shape) <= SKETCH[0]:

@@ -174,7 +174,8 @@ def _over_shared_words(
     for part in parts(workspace, "word_gradients", checkpoints):
         arrays = load(workspace, part, progress)
         kept = None if most is None else _longest(workspace, part, arrays, most)
-        example, position, value = _shared_rows(query, part.checkpoint, arrays, counts, most, kept)
+        rows = workspace.memo((part, "rows"), lambda part=part: _rows(workspace, part))
+        example, position, value = _shared_rows(query, part.checkpoint, arrays, rows, counts, most, kept)
         terms.append((example, position, (workspace.rate(part.checkpoint) if rates else 1.0) * value))
     example, position, value = (np.concatenate(column) for column in zip(*terms, strict=True))
     return Scored(
@@ -186,17 +187,24 @@ def _over_shared_words(
     )
 
 
+def _rows(workspace: Workspace, part: Part) -> torch.Tensor:
+    """The stored gradients in half precision (places, width), mapped: copied on a write, which torch asks for."""
+    return torch.from_numpy(np.load(part.folder(workspace) / "gradient.npy", mmap_mode="c"))
+
+
 def _shared_rows(
     query: Query,
     state: int,
     arrays: Mapping[str, np.ndarray],
+    rows: torch.Tensor,
     counts: Counts,
     most: int | None,
     kept: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Training example, position and term ⟨∇_w F, −∇ℓ⟩ of every training position whose word w is in the test text.
 
-    `most`: how many positions of the test text count; `kept`: which stored positions do (None: all).
+    `rows`: the stored gradients; `most`: how many positions of the test text count; `kept`: which stored positions do
+    (None: all).
     """
     gradient = word_embedding_gradient(query.classifier, query.example, query.label, query.workspace.weights(state))
     longest = torch.argsort(gradient.norm(dim=1), descending=True, stable=True)[:most]
@@ -207,9 +215,11 @@ def _shared_rows(
         if row == len(arrays["vocabulary"]) or arrays["vocabulary"][row] != word:
             continue
         stored = slice(int(arrays["start"][row]), int(arrays["start"][row + 1]))
-        rows = torch.from_numpy(np.array(arrays["gradient"][stored])).float()  # numpy widens halves ten times slower
-        dots = rows @ gradient[ids == word].sum(dim=0).float().cpu()
-        value = -dots.double().numpy() * arrays["scale"][stored]
+        asked = gradient[ids == word].sum(dim=0).float().cpu()
+        size = asked.norm().clamp_min(1e-30)
+        # Half by half, which sums in float32: widened first, the rows would be copied twice.
+        dots = rows[stored] @ (asked / size).half()
+        value = -dots.double().numpy() * (float(size) * arrays["scale"][stored])
         at = np.arange(stored.start, stored.stop)
         places.append(at if kept is None else at[kept[stored]])
         values.append(value if kept is None else value[kept[stored]])
