@@ -39,15 +39,17 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(directory: Path, *, timeout: float = 30.0) -> Iterator[None]:
+def locked(directory: Path, *, timeout: float = 30.0, name: str = ".lock") -> Iterator[None]:
     """Hold `directory`'s lock, waiting at most `timeout` seconds for it; a thread may lock again what it holds.
+
+    `name`: the lock's file, for what need not wait for a training or an index that is built.
 
     UserError: the folder is missing or not writable, or another process or thread holds the lock.
     """
     if not directory.is_dir():
         raise UserError(f"No folder '{directory}' to lock.")
     # A singleton counts its holders in each thread, so that a locked function can call another one.
-    lock = FileLock(directory.resolve() / ".lock", is_singleton=True)
+    lock = FileLock(directory.resolve() / name, is_singleton=True)
     try:
         lock.acquire(timeout=timeout)
     except Timeout as error:
