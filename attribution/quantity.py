@@ -5,7 +5,7 @@ score(i) = −∇F · P · ∇ℓ_i can be formed for any of them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -106,6 +106,25 @@ class Saliency:
 
 
 Quantity = LogProbability | LogOdds | Margin | Importance | Saliency
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """The mean over several texts of a quantity of each one's logits."""
+
+    parts: tuple[LogProbability | LogOdds | Margin, ...]
+
+    @property
+    def name(self) -> str:
+        return f"mean_{self.parts[0].name}"
+
+    def of_rows(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """What some of the texts add to F, from their logits (rows, labels)."""
+        values = [self.parts[row].of_logits(own) for row, own in zip(rows, logits, strict=True)]
+        return torch.stack(values).sum() / len(self.parts)
+
+
+Explained = Quantity | Mean
 
 
 def gradient_x_input(

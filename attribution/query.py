@@ -3,18 +3,34 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from attribution.errors import UserError, unknown
 from attribution.model import Classifier, Example
-from attribution.quantity import LogOdds, LogProbability, Margin, Quantity, Saliency
+from attribution.quantity import LogOdds, LogProbability, Margin, Quantity, Saliency, Weights, gradient
 from attribution.workspace import Workspace, softmax
 
 # One index may be negative: then it is the index that is refused, by what the text has.
 _TOKENS = re.compile(r"-[0-9]{1,6}|[0-9]{1,6}(-[0-9]{1,6})*")
 _INDEX = re.compile(r"^-[0-9]+|[0-9]+")
+
+
+class Question(Protocol):
+    """What a scorer needs of a question, be it about one text or about several."""
+
+    @property
+    def workspace(self) -> Workspace: ...
+
+    @property
+    def classifier(self) -> Classifier: ...
+
+    def gradient(self, quantity: Any, names: tuple[str, ...], weights: Weights) -> list[Tensor]:
+        """∇F over the named parameters, each in the parameter's shape, where `weights` stand in for the model's."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +67,19 @@ class Query:
     def label_name(self) -> str:
         return self.workspace.labels[self.label]
 
-    def quantity(self) -> Quantity:
+    def quantity(self) -> LogProbability | Margin:
         """log p of the explained label, or its margin over the label it is held against."""
         if self.against is None:
             return LogProbability(label=self.label)
         return Margin(label=self.label, against=self.against)
+
+    def value(self) -> float:
+        """`quantity` under the final model."""
+        return float(self.quantity().of_logits(torch.from_numpy(self.logits).double()))
+
+    def gradient(self, quantity: Quantity, names: tuple[str, ...], weights: Weights) -> list[Tensor]:
+        """∇F over the named parameters, each in the parameter's shape, where `weights` stand in for the model's."""
+        return gradient(self.classifier, self.example, quantity, names, weights)
 
     def odds(self) -> Quantity:
         """The log odds of the explained label against all others, or against the one it is held against."""

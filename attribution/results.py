@@ -1,16 +1,18 @@
 """Answers: scores of tokens and of training examples, with what they were computed from."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 
 from attribution.errors import UserError
 from attribution.query import Query
+from attribution.workspace import Workspace
 
 Scorer = Literal["head", "index", "sweep", "none"]
 
@@ -99,14 +101,18 @@ class TokenScores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreTable:
+class Ranking(ABC):
     """One score a training example: positive = proponent. `ids` are row numbers in the training file."""
 
-    query: Query
     method: str
     parameters: Mapping[str, Any]
     scored: Scored
     seconds: float
+
+    @property
+    @abstractmethod
+    def workspace(self) -> Workspace:
+        """The workspace whose training examples are scored."""
 
     @property
     def scores(self) -> np.ndarray:
@@ -114,7 +120,7 @@ class ScoreTable:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        return self.query.workspace.train.index.to_numpy()
+        return self.workspace.train.index.to_numpy()
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -128,7 +134,7 @@ class ScoreTable:
         spread = self.scores.std() if np.ptp(self.scores) > 0 else 0.0
         return (self.scores - self.scores.mean()) / spread if spread > 0 else np.zeros_like(self.scores)
 
-    def reranked(self) -> "ScoreTable":
+    def reranked(self) -> Self:
         """The same answer with its top rows scored exactly; an answer that has them, or needs none, as it is."""
         if self.scored.rerank is None:
             return self
@@ -143,7 +149,7 @@ class ScoreTable:
         """
         order = self.order[::-1] if opponents else self.order
         at = order[:top] if top else order
-        train = self.query.workspace.train.iloc[at]
+        train = self.workspace.train.iloc[at]
         made = pd.DataFrame({"rank": np.arange(1, len(at) + 1), "train_id": self.ids[at]})
         for column in ("label", "text", "text_pair"):
             if column in train:
@@ -167,8 +173,19 @@ class ScoreTable:
         return self.scored.spans(self._positions(train_ids))
 
     def _positions(self, train_ids: Sequence[int]) -> list[int]:
-        at = self.query.workspace.train.index.get_indexer(list(train_ids))
+        at = self.workspace.train.index.get_indexer(list(train_ids))
         if (at < 0).any():
             missing = [int(i) for i, found in zip(train_ids, at, strict=True) if found < 0]
             raise UserError(f"No training example {missing[0]}: ids go from {self.ids.min()} to {self.ids.max()}.")
         return at.tolist()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable(Ranking):
+    """The scores of all training examples for one question."""
+
+    query: Query
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.query.workspace

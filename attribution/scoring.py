@@ -20,8 +20,8 @@ from attribution.factor_index import FactorIndex, factor_parts, open_factors
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
 from attribution.projection import Kernel, open_kernel, projection_parts
-from attribution.quantity import OfLogits, Quantity, gradient
-from attribution.query import Query
+from attribution.quantity import Explained, OfLogits
+from attribution.query import Query, Question
 from attribution.results import Scored
 from attribution.scope import Scope, first_block, make_scope
 from attribution.sides import HeadSide, IndexSide, Side, SweepSide, head_norms
@@ -153,7 +153,7 @@ def _check(choices: Choices, scope: Scope, solver: str, is_head: bool) -> None:
         raise UserError("normalise=cosine is for the weights of linear layers: choose normalise=none.")
 
 
-def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress) -> Scored:
+def score(query: Question, quantity: Explained, choices: Choices, progress: Progress) -> Scored:
     """Scores of every training example: closed form, index, whose top is still to be scored exactly, or sweep."""
     workspace, planned, notes = query.workspace, plan(query.workspace, choices), []
     sides = sides_of(query, quantity, planned, progress, notes)
@@ -182,7 +182,7 @@ def score(query: Query, quantity: Quantity, choices: Choices, progress: Progress
 
 
 def sides_of(
-    query: Query, quantity: Quantity, planned: Plan, progress: Progress, notes: list[str]
+    query: Question, quantity: Explained, planned: Plan, progress: Progress, notes: list[str]
 ) -> list[tuple[float, Side]]:
     """The query's side at every state that the answer is a sum over, with the state's weight in the sum."""
     workspace, rated = query.workspace, planned.choices.rates
@@ -196,7 +196,7 @@ def sides_of(
 
 
 def side_of(
-    query: Query, quantity: Quantity, planned: Plan, state: State, progress: Progress, notes: list[str]
+    query: Question, quantity: Explained, planned: Plan, state: State, progress: Progress, notes: list[str]
 ) -> Side:
     """The query's side of the product at one state. A copy, which hardly differs, reads the final state's index."""
     workspace, choices, scope = query.workspace, planned.choices, planned.scope
@@ -206,7 +206,7 @@ def side_of(
         return _head_side(query, quantity, planned, saved, by_kind["features"], progress)
     index = open_factors(workspace, by_kind["factors"], progress) if planned.scorer == "index" else None
     layers = open_curvature(workspace, by_kind["curvature"], progress) if planned.solver == "ekfac" else None
-    found = gradient(query.classifier, query.example, quantity, scope.names, weights_of(workspace, state))
+    found = query.gradient(quantity, scope.names, weights_of(workspace, state))
     kernel = open_kernel(workspace, by_kind["projections"], progress) if planned.solver == "projection" else None
     vectors = dict(zip(scope.names, found, strict=True))
     vector, norm = _solve(query, planned, vectors, layers or kernel, saved, progress, notes)
@@ -240,7 +240,7 @@ def kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) ->
 
 
 def _solve(
-    query: Query,
+    query: Question,
     planned: Plan,
     found: dict[str, Tensor],
     curvature: Mapping[str, Layer] | Kernel | None,
@@ -266,7 +266,7 @@ def _solve(
 
 
 def _by_products(
-    query: Query, planned: Plan, found: dict[str, Tensor], state: int, progress: Progress, notes: list[str]
+    query: Question, planned: Plan, found: dict[str, Tensor], state: int, progress: Progress, notes: list[str]
 ) -> dict[str, Tensor]:
     """P∇F by an iterative solver; its note on convergence is added to `notes`."""
     choices, scope = planned.choices, planned.scope
@@ -282,7 +282,9 @@ def _by_products(
     return {name: piece.view_as(g) for (name, g), piece in zip(found.items(), pieces, strict=True)}
 
 
-def _head_side(query: Query, quantity: Quantity, planned: Plan, state: int, part: Part, progress: Progress) -> HeadSide:
+def _head_side(
+    query: Question, quantity: Explained, planned: Plan, state: int, part: Part, progress: Progress
+) -> HeadSide:
     workspace, choices = query.workspace, planned.choices
     load(workspace, part, progress)
     units = workspace.memo(("units", state, choices.bias), lambda: _units(workspace, part, choices.bias))
@@ -304,14 +306,14 @@ def _head_side(query: Query, quantity: Quantity, planned: Plan, state: int, part
     )
 
 
-def _head_gradient(query: Query, quantity: Quantity, scope: Scope, state: int) -> np.ndarray:
+def _head_gradient(query: Question, quantity: Explained, scope: Scope, state: int) -> np.ndarray:
     """∇F over the head, (labels, width), with a last column for the bias where the scope has it.
 
     Where F depends on the logits alone, it is their slope times the features.
     """
     classifier, weights = query.classifier, query.workspace.weights(state)
-    if not isinstance(quantity, OfLogits):
-        found = gradient(classifier, query.example, quantity, scope.names, weights)
+    if not isinstance(quantity, OfLogits) or not isinstance(query, Query):
+        found = query.gradient(quantity, scope.names, weights)
         return np.hstack([g.double().cpu().numpy().reshape(len(g), -1) for g in found])
     logits, features = torch.from_numpy(query.logits), query.features
     if weights:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from attribution.model import Example
-from attribution.query import Query
+from attribution.query import Question
 from attribution.results import WordScore
 from attribution.tokens import Word
 
 Copies = Callable[[dict[str, list[list[int]]], np.ndarray, np.ndarray], np.ndarray]
 
 
-def words_by_erasure(query: Query, score: Copies, positions: Sequence[int]) -> list[list[WordScore]]:
+def words_by_erasure(query: Question, score: Copies, positions: Sequence[int]) -> list[list[WordScore]]:
     """I(x_t) = I(z) − I(z with x_t → [UNK]) for every word of some training examples.
 
     `score` gives the scores of encoded rows, with their label ids and the position of the training example each was
@@ -26,7 +26,7 @@ def words_by_erasure(query: Query, score: Copies, positions: Sequence[int]) -> l
     return word_parts(examples, score(encoded, labels[owner], np.asarray(positions)[owner]))
 
 
-def training_examples(query: Query, positions: Sequence[int]) -> list[Example]:
+def training_examples(query: Question, positions: Sequence[int]) -> list[Example]:
     """Training examples by position, encoded, with their words."""
     rows = query.workspace.train.iloc[list(positions)]
     pairs = rows["text_pair"].tolist() if query.workspace.is_pair else None
