@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -10,6 +9,7 @@ import typer
 
 from attribution import __version__
 from attribution.errors import UserError, unknown
+from attribution.output import Reporter, write
 
 app = typer.Typer(
     help="Why does a text classifier look where it looks? Saliency, and the training examples behind it.",
@@ -265,10 +265,10 @@ def explain(
     if form == "html":
         from attribution.report import report
 
-        _write(report(query, method, _settings(settings or []), top=top, progress=Reporter()), output)
+        write(report(query, method, _settings(settings or []), top=top, progress=Reporter()), output)
         return
     answer = explaining.explain(query, method, _settings(settings or []), top=top, progress=Reporter())
-    _write(writers[form](answer), output)
+    write(writers[form](answer), output)
 
 
 @app.command()
@@ -301,10 +301,10 @@ def evaluate(
     }
     opened = open_workspace(workspace, device=device)
     if estimate:
-        _write(f"{estimate_seconds(opened, experiment, **asked):.0f}", output)
+        write(f"{estimate_seconds(opened, experiment, **asked):.0f}", output)
         return
     report = run_experiment(opened, experiment, **asked)
-    _write(writers[form](report.describe()), output)
+    write(writers[form](report.describe()), output)
     keep(report)
 
 
@@ -312,14 +312,50 @@ def evaluate(
 def export(
     workspace: WorkspaceArgument,
     model: Annotated[Path | None, typer.Option(help="A new folder for the classifier.")] = None,
+    cleaned: Annotated[Path | None, typer.Option(help="A new file for the edited data: csv, jsonl, parquet.")] = None,
+    log: Annotated[Path | None, typer.Option(help="A new file for the edits, as --cleaned.")] = None,
 ) -> None:
-    """Write the classifier as a plain Hugging Face folder."""
+    """Write the classifier as a plain Hugging Face folder, the training data with the edits, or the edits."""
+    from attribution.editing.apply import export_cleaned, export_log
     from attribution.exporting import export_model
     from attribution.workspace import open_workspace
 
-    if model is None:
-        raise UserError("export needs what to write: --model FOLDER.")
-    print(export_model(open_workspace(workspace, device="cpu"), model))
+    wanted = [(model, export_model), (cleaned, export_cleaned), (log, export_log)]
+    if not any(target for target, _ in wanted):
+        raise UserError("export needs what to write: --model FOLDER, --cleaned FILE or --log FILE.")
+    opened = open_workspace(workspace, device="cpu")
+    for target, exported in wanted:
+        if target is not None:
+            print(exported(opened, target))
+
+
+@app.command()
+def retrain(
+    workspace: WorkspaceArgument,
+    edits: Annotated[bool, typer.Option("--edits", help="With the edits that hold.")] = False,
+    seeds: Annotated[int, typer.Option(help="Models of each kind: unedited, edited, random edits.")] = 3,
+    test: Annotated[list[int] | None, typer.Option(metavar="ID", help="A test example to tell of; repeat it.")] = None,
+    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    output: Annotated[Path | None, typer.Option(help="A file instead of stdout.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Print the seconds it will take, and stop.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Train with the edits, measure against random edits, and keep the result as a version of the workspace."""
+    from attribution.editing import report
+    from attribution.editing import retrain as retraining
+    from attribution.workspace import open_workspace
+
+    writers = {"table": report.as_table, "json": report.as_json}
+    if form not in writers:
+        raise unknown("format", form, writers)
+    if not edits:
+        raise UserError("retrain needs what to train with: --edits.")
+    opened = open_workspace(workspace, device=device)
+    if estimate:
+        write(f"{retraining.estimate_seconds(opened, seeds=seeds, progress=Reporter()):.0f}", output)
+        return
+    found = retraining.retrain(opened, seeds=seeds, tests=test or (), progress=Reporter())
+    write(writers[form](found.describe()), output)
 
 
 @app.command()
@@ -353,34 +389,3 @@ def _settings(given: list[str]) -> dict[str, Any]:
             raise UserError(f"--set takes NAME=VALUE, not '{item}'.")
         pairs[name] = value
     return pairs
-
-
-def _write(text: str, output: Path | None) -> None:
-    from attribution.storage import write_atomically
-
-    if output is None:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        return
-    try:
-        write_atomically(output, text.encode())
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror or error}.") from error
-
-
-class Reporter:
-    """Progress on stderr: one line that is overwritten on a terminal, else a line every few seconds."""
-
-    def __init__(self) -> None:
-        self.began, self.said, self.what = time.monotonic(), 0.0, ""
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        now = time.monotonic()
-        if what.split(",")[0] != self.what:
-            self.began, self.what = now, what.split(",")[0]
-        if done < total and now - self.said < (0.2 if sys.stderr.isatty() else 1):
-            return
-        self.said = now
-        elapsed = now - self.began
-        left = f", {elapsed / done * (total - done):.0f} s left" if 0 < done < total else f", {elapsed:.1f} s"
-        end = "\r" if sys.stderr.isatty() and done < total else "\n"
-        print(f"{what}: {done:,} of {total:,}{left}    ", file=sys.stderr, end=end, flush=True)

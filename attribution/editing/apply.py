@@ -54,6 +54,19 @@ def log_table(log: EditLog) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*names, "undone"]).astype(numbers)
 
 
+def export_cleaned(workspace: Workspace, path: str | Path) -> Path:
+    """Write the training data with the edits that hold, in the imported columns; UserError as `write_new`."""
+    return write_new(imported_columns(workspace, edited_table(workspace, EditLog(workspace).current())), path)
+
+
+def export_log(workspace: Workspace, path: str | Path) -> Path:
+    """Write every edit, those that were undone too; UserError as `write_new`, and where nothing was edited yet."""
+    log = EditLog(workspace)
+    if not log.entries:
+        raise UserError(f"Nothing was edited yet in workspace '{workspace.name}': there is no log to write.")
+    return write_new(log_table(log), path)
+
+
 def write_new(table: pd.DataFrame, path: str | Path) -> Path:
     """Write a table as csv, jsonl or parquet, by the file's suffix, atomically; the index is not written.
 
