@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo imdb test lint bench experiments demo-assets readme clean
+.PHONY: help setup demo imdb test lint bench experiments demo-assets wordnet readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ experiments: setup ## lds and deletion curves on the reviews demo, as a table
 
 demo-assets: setup ## rebuild assets/demo from the packages and the grammar that it names
 	@$(BIN)/python -m attribution.demo assets/demo/reviews assets/demo/nli
+
+wordnet: setup ## rebuild assets/wordnet.json.gz from Debian's wordnet-base
+	@$(BIN)/python -m attribution.wordnet /usr/share/wordnet assets/wordnet.json.gz
 
 readme: setup ## write the generated method table into README.md
 	@$(BIN)/python -m attribution.method_table README.md

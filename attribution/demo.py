@@ -11,6 +11,7 @@ from pathlib import Path
 from attribution.data import data_digest
 from attribution.errors import unknown
 from attribution.loading import find_model, model_digest
+from attribution.shipped import shipped
 from attribution.sources import read_source
 from attribution.training import Recipe, train
 from attribution.workspace import FORMAT, Settings, Workspace, open_workspace, write_settings
@@ -50,9 +51,7 @@ LARGER = {
 
 def demo_directory(name: str = "reviews") -> Path:
     """A demo's folder: beside the package in a checkout, inside it in an installed wheel."""
-    package = Path(__file__).resolve().parent
-    inside = package / "assets" / "demo" / name
-    return inside if inside.exists() else package.parent / "assets" / "demo" / name
+    return shipped(f"demo/{name}")
 
 
 def demo_settings(name: str) -> Settings:
