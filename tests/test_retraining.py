@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -14,14 +15,14 @@ import attribution.retraining.blocks as blocks
 from attribution import create_workspace, open_workspace
 from attribution.index import silent
 from attribution.methods.representer import refit
-from attribution.retraining import Job, Retrainer, make_plan
+from attribution.retraining import Added, Job, Retrainer, make_plan
 from attribution.retraining.blocks import Blocks
 from attribution.retraining.heads import RefittedHeads, TrainedHeads, trained_heads
 from attribution.retraining.plan import Plan, recipe_of
 from attribution.training import Recipe, epochs_of, mean_rates, schedule_of, train
 from attribution.workspace import Workspace
 from tests.families import tiny_model
-from tests.oracles import Convex, assert_close, reopened
+from tests.oracles import Convex, assert_close, reopened, with_training_data
 from tests.tiny import refusal, write_tables
 
 QUICK = Recipe(trainable="last:2", epochs=2, batch_size=8, learning_rate=1e-2)
@@ -145,6 +146,34 @@ def test_a_refitted_head_is_at_its_optimum(convex: Convex) -> None:
     engine.start = engine._solved(np.arange(100), None)
     expected = test @ refit(features[rows], three[rows], 3, l2).weight.T
     assert_close(engine.logits([job(rows, tests)], lambda step: None)[0], expected, relative=1e-4)
+
+
+@pytest.mark.parametrize("trainable", ["head", "last:2", ""])
+def test_added_examples_are_as_if_the_data_had_them(
+    still: Workspace, convex: Convex, tmp_path: Path, trainable: str
+) -> None:
+    """One text in the place of another, and one more at the end: the model is that of a data set with these rows.
+
+    trainable "" is the head solved to its optimum. The models are told apart by what was added when they are kept.
+    """
+    space = still if trainable else convex.workspace
+    n, recipe = len(space.train), replace(QUICK, trainable=trainable) if trainable else None
+    changed = pd.concat([space.train, space.train.iloc[[4]]], ignore_index=True)
+    changed.loc[3, "text"], changed.loc[n, "text"] = "a warm and clever plot", "the stale cast was dull"
+    others = with_training_data(space, changed, tmp_path / "changed")
+    expected = retrainer(others, recipe, range(9)).logits([job(range(n + 1), range(9))])[0]
+    added = Added(texts=changed["text"].iloc[[3, n]].tolist(), labels=space.label_ids(changed.iloc[[3, n]]))
+    rows = np.append(np.arange(n), n + 1)
+    rows[3] = n
+    made = retrainer(space, recipe, range(9))
+    made.added = added
+    found = made.logits([job(rows, range(9)), job(range(n), range(9))])
+    assert_close(found[0], expected, relative=1e-3)
+    assert np.abs(found[1] - expected).max() > 1e-3 * np.abs(expected).max(), "the texts matter"
+    kept = [made._question([job(rows, range(9))]), made._question([job(range(n), range(9))])]
+    assert kept[1] == retrainer(space, recipe, range(9))._question([job(range(n), range(9))])
+    made.added = replace(added, texts=["a warm and clever plot", "another"])
+    assert made._question([job(rows, range(9))]) != kept[0]
 
 
 def test_a_seed_and_its_examples_are_a_model(workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ from attribution.index import Progress
 from attribution.loading import load_classifier
 from attribution.model import Classifier, Suffix, length_sorted_batches
 from attribution.narrow import can_narrow
-from attribution.retraining.jobs import Job, Step
+from attribution.retraining.jobs import Added, Job, Step
 from attribution.training import FrozenPart, Learner, Recipe, epochs_of, select
 from attribution.workspace import Workspace
 
@@ -37,7 +37,13 @@ class Blocks:
     together = 1
 
     def __init__(
-        self, workspace: Workspace, recipe: Recipe, tests: np.ndarray, progress: Progress, precision: str = "auto"
+        self,
+        workspace: Workspace,
+        recipe: Recipe,
+        tests: np.ndarray,
+        progress: Progress,
+        precision: str = "auto",
+        added: Added | None = None,
     ) -> None:
         self.workspace, self.recipe = workspace, recipe
         self.classifier, self.missing = self._load(0)
@@ -49,12 +55,11 @@ class Blocks:
         pairs = workspace.texts("test")[1]
         texts = [workspace.texts("test")[0][i] for i in tests]
         encoded = classifier.tokenize(texts, None if pairs is None else [pairs[i] for i in tests])
-        self.train = FrozenPart(
-            classifier, classifier.tokenize(*workspace.texts("train")), self.cut, workspace.storage, progress
-        )
+        texts, pairs, labels = (added or Added()).beside(workspace)
+        self.train = FrozenPart(classifier, classifier.tokenize(texts, pairs), self.cut, workspace.storage, progress)
         self.test = FrozenPart(classifier, encoded, self.cut, workspace.storage, progress)
         self.place = {int(test): at for at, test in enumerate(tests)}
-        self.labels = torch.from_numpy(workspace.label_ids(workspace.train)).to(classifier.device)
+        self.labels = torch.from_numpy(labels).to(classifier.device)
         self.is_packed = self._can_pack()
 
     def _load(self, seed: int) -> tuple[Classifier, frozenset[str]]:

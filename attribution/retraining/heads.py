@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from attribution.index import Progress, load, parts
-from attribution.retraining.jobs import Job, Step
+from attribution.retraining.jobs import Added, Job, Step
 from attribution.training import MOST_NORM, WEIGHT_DECAY, Recipe, epochs_of, schedule_of
 from attribution.workspace import Workspace
 
@@ -27,14 +27,18 @@ class RefittedHeads:
 
     together = 1
 
-    def __init__(self, workspace: Workspace, l2: float, tests: np.ndarray, progress: Progress) -> None:
+    def __init__(
+        self, workspace: Workspace, l2: float, tests: np.ndarray, progress: Progress, added: Added | None = None
+    ) -> None:
         (part,) = parts(workspace, "features")
         self.l2, self.count = l2, len(workspace.labels)
-        self.train = _with_one(np.asarray(load(workspace, part, progress)["features"], dtype=np.float64))
-        self.labels = workspace.label_ids(workspace.train)
+        found = [np.asarray(load(workspace, part, progress)["features"], dtype=np.float64)]
+        if added is not None:
+            found.append(workspace.classifier.collect(workspace.classifier.tokenize(added.texts, added.pairs))[0])
+        self.train, self.labels = _with_one(np.concatenate(found)), (added or Added()).beside(workspace)[2]
         encoded = _tokenized(workspace, tests)
         self.test = dict(zip(tests.tolist(), _with_one(workspace.classifier.collect(encoded)[0]), strict=True))
-        self.start = self._solved(np.arange(len(self.labels)), None)
+        self.start = self._solved(np.arange(len(workspace.train)), None)
 
     def logits(self, jobs: Sequence[Job], stepped: Step) -> list[np.ndarray]:
         """The test logits (tests, labels) of each job's head."""
@@ -77,17 +81,20 @@ class TrainedHeads:
 
     together = 16
 
-    def __init__(self, workspace: Workspace, recipe: Recipe, tests: np.ndarray, progress: Progress) -> None:
+    def __init__(
+        self, workspace: Workspace, recipe: Recipe, tests: np.ndarray, progress: Progress, added: Added | None = None
+    ) -> None:
         self.workspace, self.recipe = workspace, recipe
         classifier = workspace.base_classifier()
-        encoded = classifier.tokenize(*workspace.texts("train"))
+        texts, pairs, labels = (added or Added()).beside(workspace)
         found = classifier.collect(
-            encoded, progress=lambda done: progress(done, len(workspace.train), "reading the training set once")
+            classifier.tokenize(texts, pairs),
+            progress=lambda done: progress(done, len(labels), "reading the training set once"),
         )[0]
         self.train = torch.from_numpy(found).to(classifier.device)
         made = torch.from_numpy(classifier.collect(_tokenized(workspace, tests))[0])
         self.test = dict(zip(tests.tolist(), made.to(classifier.device), strict=True))
-        self.labels = torch.from_numpy(workspace.label_ids(workspace.train)).to(classifier.device)
+        self.labels = torch.from_numpy(labels).to(classifier.device)
         self.starts: dict[int, tuple[Tensor, Tensor]] = {}
 
     def logits(self, jobs: Sequence[Job], stepped: Step) -> list[np.ndarray]:

@@ -1,19 +1,46 @@
-"""One model to make, and what makes it."""
+"""One model to make, what it is made from, and what makes it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+
+from attribution.storage import digest_json
+from attribution.workspace import Workspace
 
 Step = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One model to make: the positions of its training examples, rising, its seed, and those of the tests asked of it.
+class Added:
+    """Training examples beside the workspace's own n, at the positions n, n + 1, … that a job may name.
 
-    With all training examples and the seed that `influscope train` took, it is that training again.
+    `pairs`: the second texts, for pairs only; `labels`: label ids.
+    """
+
+    texts: Sequence[str] = ()
+    pairs: Sequence[str] | None = None
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def beside(self, workspace: Workspace) -> tuple[list[str], list[str] | None, np.ndarray]:
+        """Texts, second texts and label ids of the workspace's training examples and of these after them."""
+        texts, pairs = workspace.texts("train")
+        both = None if pairs is None else [*pairs, *(self.pairs or ())]
+        return [*texts, *self.texts], both, np.concatenate([workspace.label_ids(workspace.train), self.labels])
+
+    def digest(self, rows: np.ndarray) -> str:
+        """What these examples are, by their place here (rows,)."""
+        found = [[self.texts[i], None if self.pairs is None else self.pairs[i], int(self.labels[i])] for i in rows]
+        return digest_json({"added": found})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One model to make: the positions of its training examples, its seed, and those of the tests asked of it.
+
+    Batches are drawn from the order of `rows`, so that an example in the place of another changes no batch but its own.
+    With all training examples, rising, and the seed that `influscope train` took, it is that training again.
     """
 
     rows: np.ndarray

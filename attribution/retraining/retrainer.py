@@ -11,7 +11,7 @@ from attribution.index import Progress
 from attribution.loading import load_classifier
 from attribution.retraining.blocks import Blocks
 from attribution.retraining.heads import RefittedHeads, TrainedHeads
-from attribution.retraining.jobs import Engine, Job
+from attribution.retraining.jobs import Added, Engine, Job
 from attribution.retraining.plan import Plan
 from attribution.storage import digest_bytes
 from attribution.workspace import Workspace
@@ -23,12 +23,21 @@ VERSION = 1
 class Retrainer:
     """Trains models by a plan. `tests`: the positions of the test examples that may be asked for.
 
-    `kept` is `Run.kept` of an experiment: what it holds is not made again. The same examples and seed give the same
-    model. Nothing is computed before the first model that is not kept yet.
+    `added`: training examples that a job may name beside the workspace's own. `kept` is `Run.kept` of an experiment:
+    what it holds is not made again. The same examples and seed give the same model. Nothing is computed before the
+    first model that is not kept yet.
     """
 
-    def __init__(self, workspace: Workspace, plan: Plan, tests: np.ndarray, kept: Kept, progress: Progress) -> None:
-        self.workspace, self.plan, self.tests = workspace, plan, tests
+    def __init__(
+        self,
+        workspace: Workspace,
+        plan: Plan,
+        tests: np.ndarray,
+        kept: Kept,
+        progress: Progress,
+        added: Added | None = None,
+    ) -> None:
+        self.workspace, self.plan, self.tests, self.added = workspace, plan, tests, added
         self._kept, self._progress = kept, progress
 
     def logits(self, jobs: Sequence[Job]) -> list[np.ndarray]:
@@ -54,10 +63,10 @@ class Retrainer:
     def _engine(self) -> Engine:
         workspace, recipe = self.workspace, self.plan.recipe
         if recipe is None:
-            return RefittedHeads(workspace, self.plan.l2, self.tests, self._progress)
+            return RefittedHeads(workspace, self.plan.l2, self.tests, self._progress, self.added)
         if self._trains_last_layer:
-            return TrainedHeads(workspace, recipe, self.tests, self._progress)
-        return Blocks(workspace, recipe, self.tests, self._progress)
+            return TrainedHeads(workspace, recipe, self.tests, self._progress, self.added)
+        return Blocks(workspace, recipe, self.tests, self._progress, added=self.added)
 
     @cached_property
     def _trains_last_layer(self) -> bool:
@@ -80,7 +89,11 @@ class Retrainer:
         """Everything that the group's logits depend on; a head that is solved depends on no seed."""
         seeded = self.plan.recipe is not None
         models = [[_digest(job.rows), job.seed if seeded else 0, _digest(job.tests)] for job in group]
-        return {"retraining": VERSION, **self.plan.describe(), "models": models}
+        question = {"retraining": VERSION, **self.plan.describe(), "models": models}
+        n = self.workspace.settings.n_train
+        if self.added is None or all((job.rows < n).all() for job in group):
+            return question
+        return {**question, "added": [self.added.digest(job.rows[job.rows >= n] - n) for job in group]}
 
     def _make(self, group: Sequence[Job], done: int, total: int) -> dict[str, np.ndarray]:
         recipe = self.plan.recipe
