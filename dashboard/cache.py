@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from attribution.artifacts import Feature, feature_values, list_features
+from attribution.artifacts.heldout import has_pattern, own_features
 from attribution.errors import UserError
 from attribution.index import Part
 from attribution.pairs import WordPairs, pairs_parts, word_pairs
@@ -23,7 +24,8 @@ from attribution.spans import Finder, Span
 from attribution.workspace import Workspace, open_workspace
 from dashboard import background
 from dashboard.artifact_charts import influence_scatter
-from dashboard.artifacts import Artifact, artifact_of
+from dashboard.artifacts import Artifact, artifact_of, slice_columns
+from dashboard.errors import PATTERN, Slice, parts_of, quarters
 from dashboard.method_settings import Settings
 from dashboard.state import Selection
 
@@ -53,6 +55,29 @@ def test_table() -> pd.DataFrame:
     table["margin"] = table["confidence"] - true
     table["wrong"] = table["predicted"] != table["label"]
     return table.sort_values(["wrong", "confidence"], ascending=False, kind="stable")
+
+
+@st.cache_resource(show_spinner=False)
+def _slice_values() -> dict[str, np.ndarray]:
+    """By title what the test examples can be sliced by: a value in words each, (test,); two values at least."""
+    table = test_table()
+    named = {title[:1].upper() + title[1:]: table[name].astype(str) for name, title in slice_columns(table).items()}
+    ranges = {title: quarters(values) for title, values in own_features(table).items()}
+    found = {title: np.asarray(values, dtype=object) for title, values in (named | ranges).items()}
+    return {title: values for title, values in found.items() if len(set(values)) > 1}
+
+
+def slice_kinds() -> list[str]:
+    """What the test examples can be sliced by; the last is a pattern of one's own."""
+    return [*_slice_values(), PATTERN]
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def slices(kind: str, pattern: str) -> dict[str, Slice]:
+    """The parts that a kind of slice makes of the test examples; UserError for a pattern that is wrong or too slow."""
+    if kind != PATTERN:
+        return parts_of(test_table(), _slice_values()[kind])
+    return parts_of(test_table(), np.where(has_pattern(test_table(), pattern) > 0, "with it", "without it"))
 
 
 @st.cache_resource(show_spinner=False, max_entries=256)

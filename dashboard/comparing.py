@@ -7,7 +7,7 @@ import numpy as np
 from attribution.comparison import Agreement, ranks
 from attribution.explain import sign_sentence
 from attribution.registry import Method, get_method
-from attribution.results import ScoreTable
+from attribution.results import ScoreTable, SpanScore, WordScore
 from dashboard import present
 from dashboard.components import TrainingRow
 
@@ -44,16 +44,28 @@ def side_ranks(tables: Sequence[ScoreTable], *, lowest: bool) -> dict[str, np.nd
     return {name: len(rank) + 1 - rank if lowest else rank for name, rank in found.items()}
 
 
+def listed(table: ScoreTable, *, lowest: bool) -> list[tuple[int, int]]:
+    """The training ids of a method's first rows, and how many further identical ones each stands for."""
+    return present.visible(table, get_method(table.method), opponents=lowest, count=LISTED)
+
+
 def linked_rows(
-    table: ScoreTable, ranked: Mapping[str, np.ndarray], *, selected: int | None, lowest: bool
+    table: ScoreTable,
+    ranked: Mapping[str, np.ndarray],
+    words: Mapping[int, Sequence[WordScore] | Sequence[SpanScore]],
+    *,
+    selected: int | None,
+    lowest: bool,
 ) -> list[TrainingRow]:
-    """A method's first rows with their ranks under the others; the selected row follows where it is not among them."""
-    method = get_method(table.method)
-    shown = present.visible(table, method, opponents=lowest, count=LISTED)
+    """A method's first rows with their ranks under the others; the selected row follows where it is not among them.
+
+    `words` to shade, by training id, where they are known.
+    """
+    method, shown = get_method(table.method), listed(table, lowest=lowest)
     if selected is not None and selected not in [train_id for train_id, _ in shown]:
         shown = [*shown, (selected, 0)]
     at = table.query.workspace.train.index.get_indexer([train_id for train_id, _ in shown])
-    rows = present.training_rows(table, method, shown, {}, opponents=lowest)
+    rows = present.training_rows(table, method, shown, words, opponents=lowest)
     for row, position in zip(rows, at, strict=True):
         others = [f"{name}\u00a0{rank[position]:,}" for name, rank in ranked.items() if name != table.method]
         row["note"] = " · ".join(others)

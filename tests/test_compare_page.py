@@ -62,7 +62,7 @@ def test_rows_say_their_rank_under_the_others(tables: list[ScoreTable], lowest: 
     """A row's note is its place in the other methods' sorted scores, counted from the end that is shown."""
     ranked = comparing.side_ranks(tables, lowest=lowest)
     for table in tables:
-        rows = comparing.linked_rows(table, ranked, selected=None, lowest=lowest)
+        rows = comparing.linked_rows(table, ranked, {}, selected=None, lowest=lowest)
         assert rows
         for row in rows:
             at = table.ids.tolist().index(row["train_id"])
@@ -80,8 +80,8 @@ def test_the_marked_row_is_in_every_list(tables: list[ScoreTable], lowest: bool)
     ranked = comparing.side_ranks(tables, lowest=lowest)
     for selected in tables[0].ids.tolist():
         for table in tables:
-            plain_rows = [r["train_id"] for r in comparing.linked_rows(table, ranked, selected=None, lowest=lowest)]
-            rows = comparing.linked_rows(table, ranked, selected=selected, lowest=lowest)
+            plain_rows = [r["train_id"] for r in comparing.linked_rows(table, ranked, {}, selected=None, lowest=lowest)]
+            rows = comparing.linked_rows(table, ranked, {}, selected=selected, lowest=lowest)
             ids = [row["train_id"] for row in rows]
             assert ids == (plain_rows if selected in plain_rows else [*plain_rows, selected])
             row = rows[ids.index(selected)]

@@ -3,6 +3,8 @@
 const DRAG = 4;
 const LEAD = 90; // characters before a strong stretch that a closed row shows
 const LONG = 320; // from this length on a text that has a strong stretch is shown from near it on
+// Which training example is looked at, told to every list of the page: the others light it up where they have it.
+const LOOKED_AT = "influscope-looked-at";
 
 export default selectable(createList);
 
@@ -18,6 +20,7 @@ function createList(root) {
 
   function update(next, sender) {
     [data, send] = [next, sender];
+    document.addEventListener(LOOKED_AT, hear); // the same function again is no second listener
     const colours = paletteOf(root);
     const context = JSON.stringify(colours);
     arrange(data.rows.map((row) => items.get(row.train_id) ?? createItem(row.train_id)));
@@ -43,6 +46,13 @@ function createList(root) {
     rove(heads(), position);
     if (focused) shown[position]?.head.focus();
   }
+
+  function hear(event) {
+    if (!root.isConnected) return document.removeEventListener(LOOKED_AT, hear);
+    shown.forEach((item) => item.node.classList.toggle("linked", item.trainId === event.detail));
+  }
+
+  const tell = (item) => document.dispatchEvent(new CustomEvent(LOOKED_AT, { detail: item?.trainId ?? null }));
 
   const heads = () => shown.map((item) => item.head);
   const itemAt = (event) => shown.find((item) => item.node.contains(event.target));
@@ -84,8 +94,14 @@ function createList(root) {
     event.stopPropagation();
   });
 
-  list.addEventListener("focusin", (event) => rove(heads(), shown.indexOf(itemAt(event))));
+  list.addEventListener("focusin", (event) => {
+    rove(heads(), shown.indexOf(itemAt(event)));
+    tell(itemAt(event));
+  });
+  list.addEventListener("focusout", () => tell(null));
+  list.addEventListener("pointerleave", () => tell(null));
   list.addEventListener("pointerover", (event) => {
+    tell(itemAt(event));
     const explained = event.target.closest("[data-fact]");
     if (explained) tooltip.show(explained, explained.textContent, [[explained.dataset.name, explained.dataset.fact]]);
   });

@@ -1,6 +1,7 @@
 """Compare: two to four methods side by side on one question: their rows, their scores, and how far they agree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -35,7 +36,14 @@ def body() -> None:
         st.info("Choose two to four methods above.", icon=":material/compare_arrows:")
         return
     tables, refused = _answers(asked, names)
-    _lists(asked, names, list(tables.values()), refused)
+    finish = _lists(asked, names, list(tables.values()), refused)
+    _together(names, list(tables.values()))
+    for shade_words in finish:
+        shade_words()
+
+
+def _together(names: Sequence[str], tables: Sequence[ScoreTable]) -> None:
+    """What needs two answers: their scores against each other, and how far they agree."""
     if len(tables) < 2:
         st.info(
             "Choose a second method above: ranks and scores are compared once two methods can answer."
@@ -45,9 +53,9 @@ def body() -> None:
         )
         return
     with st.container(border=True):
-        _scatter(list(tables.values()))
+        _scatter(tables)
     with st.container(border=True):
-        _agreement(list(tables.values()))
+        _agreement(tables)
 
 
 def _question(asked: Query) -> None:
@@ -113,27 +121,31 @@ def _answers(asked: Query, names: Sequence[str]) -> tuple[dict[str, ScoreTable],
     return tables, refused
 
 
-def _lists(asked: Query, names: Sequence[str], tables: Sequence[ScoreTable], refused: dict[str, str]) -> None:
+def _lists(
+    asked: Query, names: Sequence[str], tables: Sequence[ScoreTable], refused: dict[str, str]
+) -> list[Callable[[], None]]:
+    """Draw a list for each method, or what it waits for; the functions returned shade the words of the rows."""
     selection = state.current()
     ranked = comparing.side_ranks(tables, lowest=selection.lowest)
     if tables:
         st.caption("  \n".join(plain(line) for line in comparing.signs(tables)))
         _marked(tables[0].ids, ranked)
         downloads.comparison(tables)
-    found = {table.method: table for table in tables}
+    found, finish = {table.method: table for table in tables}, []
     for name, column in zip(names, st.columns(len(names)), strict=True):
         with column.container(border=True):
             st.markdown(f"##### {get_method(name).title}")
             if get_method(name).parameters:
                 _parameters(name)
             if name in found:
-                _list(found[name], ranked)
+                finish.append(_list(found[name], ranked))
             elif name in refused:
                 st.error(plain(refused[name]))
             elif missing := cache.missing_parts(name, _settings(name)):
                 building.build(missing, name, _settings(name), unasked=False)
             else:
                 building.asked_for(asked, name, _settings(name))
+    return finish
 
 
 def _parameters(name: str) -> None:
@@ -145,20 +157,34 @@ def _parameters(name: str) -> None:
         st.rerun()
 
 
-def _list(table: ScoreTable, ranked: Mapping[str, np.ndarray]) -> None:
-    selection = state.current()
-    st.caption(f"`{table.method}` · {plain(present.faithfulness(table))}")
-    rows = comparing.linked_rows(table, ranked, selected=selection.row, lowest=selection.lowest)
-    if not rows:
+def _list(table: ScoreTable, ranked: Mapping[str, np.ndarray]) -> Callable[[], None]:
+    """Draw the rows, with their words shaded where these are known; the function returned does so where they are not."""
+    selection, settings, name = state.current(), _settings(table.method), table.method
+    st.caption(f"`{name}` · {plain(present.faithfulness(table))}")
+    shown = tuple(train_id for train_id, _ in comparing.listed(table, lowest=selection.lowest))
+    marked = () if selection.row is None or selection.row in shown else (selection.row,)
+    shading = cache.words if get_method(name).spans == "none" else cache.spans
+    place = st.empty()
+
+    def draw(words: Mapping[int, Any], key: str) -> None:
+        rows = comparing.linked_rows(table, ranked, words, selected=selection.row, lowest=selection.lowest)
+        with place:
+            training_rows(
+                rows, key=key, selected=selection.row, on_select=lambda train_id: state.choose(row=train_id)
+            )
+
+    def finish() -> None:
+        draw({**shading(table, settings, shown), **shading(table, settings, marked)}, f"rows-{name}")
+
+    if not shown:
         st.caption("No training example has a score of this sign.")
-    training_rows(
-        rows,
-        key=f"rows-{table.method}",
-        selected=selection.row,
-        on_select=lambda train_id: state.choose(row=train_id),
-    )
     for note in table.scored.notes:
         st.caption(plain(note))
+    if cache.known_words(table, settings, shown) is not None:
+        finish()
+        return lambda: None
+    draw({}, f"rows-{name}-plain")
+    return finish
 
 
 def _marked(ids: np.ndarray, ranked: Mapping[str, np.ndarray]) -> None:

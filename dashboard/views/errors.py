@@ -1,12 +1,14 @@
-"""Errors: where the model goes wrong, as a matrix that filters a table; a row leads to its explanation."""
+"""Errors: where the model goes wrong, as a matrix and slices that filter a table; a row is explained for two labels."""
 
 import pandas as pd
 import streamlit as st
 
+from attribution.errors import UserError
 from attribution.provenance import workspace_provenance
 from dashboard import cache, charts, exports, state, tables
+from dashboard.errors import PATTERN
 from dashboard.markdown import plain
-from dashboard.views import downloads
+from dashboard.views import downloads, picker, two_labels
 
 
 def page() -> None:
@@ -17,13 +19,17 @@ def page() -> None:
     st.markdown("#### Where the model goes wrong")
     st.caption(
         f"{wrong:,} of {len(table):,} test examples are mispredicted. "
-        "Click a square to see its examples, then a row to explain it."
+        "Click a square to see its examples, then a row to see both labels explained."
     )
     matrix, rows = st.columns([1.15, 1.9], gap="medium")
     with matrix:
         chosen = _matrix(table, labels)
     with rows:
-        _table(table, chosen)
+        kept = _table(table, chosen)
+    test = state.current().test
+    if test is not None:
+        with st.container(border=True):
+            two_labels.draw(test, kept)
 
 
 def _matrix(table: pd.DataFrame, labels: list[str]) -> tuple[str, str] | None:
@@ -48,9 +54,37 @@ def _matrix(table: pd.DataFrame, labels: list[str]) -> tuple[str, str] | None:
     return tuple(points[0]["customdata"]) if points else None
 
 
-def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> None:
+def _slice(table: pd.DataFrame) -> pd.DataFrame:
+    """The choice of a part of the test examples, each with its counts; the rows of the table in it."""
+    by, which = st.columns(2, vertical_alignment="bottom")
+    kind = by.selectbox("Slice by", cache.slice_kinds(), index=None, placeholder="nothing", key="errors by")
+    if kind is None:
+        return table
+    pattern = ""
+    if kind == PATTERN:
+        pattern = which.text_input("Words with commas, or a regular expression", key="errors pattern")
+        if not pattern.strip():
+            return table
+    try:
+        parts = cache.slices(kind, pattern)
+    except UserError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return table
+    part = which.selectbox(
+        f"Part by {kind.lower()}",
+        list(parts),
+        format_func=lambda value: parts[value].title,
+        key=f"errors {kind} {pattern}",
+        label_visibility="visible" if kind != PATTERN else "collapsed",
+    )
+    return table.loc[list(parts[part].ids)]
+
+
+def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> pd.DataFrame:
+    """Draw the examples that pass the filters; they are returned."""
     what = "mispredictions" if chosen is None else f"true {chosen[0]}, predicted {chosen[1]}"
     words = st.text_input("Text contains", key="errors text", placeholder="filter by a word", persist_state="session")
+    table = _slice(table)
     kept = (
         tables.narrowed(table, wrong=True, words=words)
         if chosen is None
@@ -59,16 +93,18 @@ def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> None:
     st.caption(f"{len(kept):,} examples: {plain(what)}; most confident first.")
     if kept.empty:
         st.info(
-            "No example passes these filters: click another square, or clear the word.", icon=":material/filter_alt:"
+            "No example passes these filters: click another square, another part, or clear the word.",
+            icon=":material/filter_alt:",
         )
-        return
+        return kept
     columns = [name for name in ("text", "text_pair", "label", "predicted", "confidence", "margin") if name in kept]
-    event = st.dataframe(
+    key = f"mispredictions-{chosen}-{words}"
+    st.dataframe(
         kept[columns],
-        key=f"mispredictions-{chosen}-{words}",
-        on_select="rerun",
+        key=key,
+        on_select=lambda: _pick(key, kept.index),
         selection_mode="single-row",
-        height=560,
+        height=420,
         column_config={
             "row": st.column_config.NumberColumn("test", width=60),
             "text": st.column_config.TextColumn(width=300),
@@ -80,9 +116,13 @@ def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> None:
         },
     )
     downloads.examples(kept.filter(columns), what)
-    if event["selection"]["rows"]:
-        state.choose(test=int(kept.index[event["selection"]["rows"][0]]), label="predicted")
-        st.switch_page("views/explain.py")
+    return kept
+
+
+def _pick(key: str, ids: pd.Index) -> None:
+    rows = st.session_state[key]["selection"]["rows"]
+    if rows:
+        state.choose(test=int(ids[rows[0]]), label="predicted")
 
 
 page()

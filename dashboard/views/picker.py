@@ -17,7 +17,9 @@ def header() -> None:
     selection = state.current()
     table = filtered(cache.test_table())
     title, choose, previous, following, edit = st.columns([4.6, 1.7, 1.15, 1.15, 1.2], vertical_alignment="center")
-    title.markdown(f"#### {_title(selection, table)}")
+    with title.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"#### {_title(selection, table)}", width="content")
+        mispredictions(table)
     with choose.popover("Choose example", icon=":material/list:", width="stretch"):
         _choose(table)
     place = list(table.index).index(selection.test) if selection.test in table.index else None
@@ -48,6 +50,25 @@ def _step(place: DeltaGenerator, name: str, key: str, table: pd.DataFrame, at: i
         disabled=not inside,
         on_click=(lambda: state.choose(test=int(table.index[at]))) if inside and at is not None else None,
     )
+
+
+def mispredictions(table: pd.DataFrame) -> None:
+    """The ways to the misprediction before and after the selected one among these examples: on the keys P and N."""
+    wrong = table.index[table["wrong"].to_numpy(dtype=bool)].tolist()
+    test = state.current().test
+    at = wrong.index(test) if test in wrong else -1
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for name, key, to in (("Previous wrong", "P", at - 1), ("Next wrong", "N", at + 1)):
+            inside = 0 <= to < len(wrong)
+            st.button(
+                name,
+                key=f"wrong-{key}",
+                shortcut=key,
+                type="tertiary",
+                disabled=not inside,
+                on_click=state.choose,
+                kwargs={"test": wrong[to]} if inside else {},
+            )
 
 
 def filtered(table: pd.DataFrame) -> pd.DataFrame:

@@ -182,7 +182,10 @@ def test_confusion_matrix_filters_and_a_row_leads_to_its_explanation(hostile, op
 
     test = str(page.get_by_test_id("glide-cell-1-0").text_content())
     press(page, page.get_by_test_id("stDataFrame").locator("canvas").first, x=17, y=50)
-    expect(page.get_by_role("heading", name=f"Test example {test}")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Test example {test}:")).to_be_visible()
+    expect(page).to_have_url(re.compile(rf"/errors\?test={test}&"))
+    page.get_by_role("link", name="Open on Explain").click()
+    expect(page.get_by_text("What the model looks at")).to_be_visible()
     expect(page).to_have_url(re.compile(rf"/\?test={test}&"))
 
 

@@ -43,7 +43,10 @@ def marked(page: Page) -> int:
 
 
 def test_rows_are_linked_over_all_lists(hostile, open_page):
-    """A click marks a row in every list and says its ranks; arrows and Enter mark another, Escape none."""
+    """A click marks a row in every list and says its ranks; arrows and Enter mark another, Escape none.
+
+    A row that is pointed at lights up in every list that has it, until the pointer leaves.
+    """
     page = settled(open_page(f"{hostile}/compare?methods=relatif,nn_cos,bm25"))
     lists = page.locator(".rows")
     expect(lists).to_have_count(3)
@@ -57,6 +60,12 @@ def test_rows_are_linked_over_all_lists(hostile, open_page):
     for position in range(3):
         fact = opened_rows(page).nth(position).locator("dd").first
         expect(fact).to_have_text(str(row))
+    linked = page.locator(".rows .row.linked")
+    first.hover()
+    expect(linked).to_have_count(3)
+    expect(linked.and_(opened_rows(page))).to_have_count(3)
+    page.mouse.move(2, 2)
+    expect(linked).to_have_count(0)
 
     expect(first).to_be_focused()
     page.keyboard.press("ArrowDown")

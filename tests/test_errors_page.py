@@ -1,0 +1,88 @@
+"""The Errors page without a browser: slices with their counts, and two labels explained on one scale."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attribution import attribute
+from attribution.artifacts import feature_values
+from attribution.artifacts.heldout import own_features
+from attribution.workspace import Workspace
+from dashboard import cache, errors
+from tests.apps import OpenApp, said
+
+ERRORS = "views/errors.py"
+both_tasks = pytest.mark.parametrize("indexed", ["workspace", "pairs"], indirect=True)
+
+
+@both_tasks
+def test_features_of_test_texts_are_those_of_training_texts(indexed: Workspace):
+    """Given the training texts, they are what the features of these titles give, one by one."""
+    found = own_features(indexed.train)
+    by_title = {"Length": "length", "Lexical overlap": "lexical_overlap", "Negation in the hypothesis": "negation"}
+    assert list(found) == list(by_title)[: 3 if indexed.is_pair else 1]
+    for title, values in found.items():
+        assert np.allclose(values, feature_values(indexed, by_title[title]), equal_nan=True), title
+
+
+def test_slices_count_what_a_loop_counts():
+    """Every row is in one part of a kind; the title has the part's size and mispredictions; one value is no slice."""
+    draw = np.random.default_rng(3)
+    table = pd.DataFrame({"wrong": draw.random(50) < 0.3}, index=draw.permutation(50))
+    kinds = {"of three": draw.choice(["b", "a", "10–20"], 50), "of one": ["x"] * 50}
+    found = errors.slices(table, kinds)
+    assert list(found) == ["of three"] and list(found["of three"]) == ["10–20", "a", "b"]
+    for value, part in found["of three"].items():
+        ids = [i for i, v in zip(table.index, kinds["of three"], strict=True) if v == value]
+        assert list(part.ids) == ids
+        assert part.title == f"{value} · {sum(table.at[i, 'wrong'] for i in ids)} of {len(ids)} wrong"
+
+
+def test_quarters_hold_about_as_many_and_name_their_range():
+    """A number lies in the range of its name; what is not known says so; few values stand for themselves."""
+    values = np.append(np.random.default_rng(0).integers(1, 60, 200).astype(float), np.nan)
+    names = errors.quarters(values)
+    assert names[-1] == "unknown"
+    for value, name in zip(values[:-1], names, strict=False):
+        low, high = map(float, name.split("–"))
+        assert low <= value <= high
+    counts = pd.Series(names[:-1]).value_counts()
+    assert len(counts) == 4 and counts.min() > 35
+    assert errors.quarters(np.array([0.0, 1.0, 1.0])) == ["0", "1", "1"]
+
+
+def test_slice_narrows_the_table(indexed: Workspace, open_app: OpenApp):
+    """The table keeps the mispredictions of the chosen part, whose count stands beside its name."""
+    app = open_app(indexed.directory).switch_page(ERRORS).run()
+    everything = app.dataframe[0].value.index.tolist()
+    app.selectbox(key="errors by").set_value("True label").run()
+    title = app.selectbox(key="errors True label").options[0]
+    label = title.split(" · ")[0]
+    kept = [i for i in everything if indexed.test.at[i, "label"] == label]
+    assert app.dataframe[0].value.index.tolist() == kept
+    assert f"· {len(kept)} of " in title
+
+
+@both_tasks
+def test_both_labels_are_explained_on_one_scale(indexed: Workspace, open_app: OpenApp):
+    """Predicted and true label have a heatmap and rows each; the scale is the larger of theirs; N goes on, P back."""
+    app = open_app(indexed.directory).switch_page(ERRORS).run()
+    assert not app.exception and not app.error
+    table = cache.test_table()
+    wrong = table.index[table["wrong"].to_numpy()].tolist()
+    first = table.loc[wrong[0]]
+    for kind, name in (("predicted", first["predicted"]), ("true", first["label"])):
+        assert f"Why “{name}”, the {kind} label?" in said(app.markdown)
+        assert f"raised the probability of '{name}'" in said(app.caption)
+    answers = [attribute(indexed, "gradient_x_input", test=wrong[0], label=kind) for kind in ("predicted", "true")]
+    drawn, scale, _ = errors.side_by_side(answers, subwords=False)
+    plain = [abs(t["score"]) for tokens in drawn for t in tokens if not t["special"] and not t["truncated"]]
+    assert scale == max(plain)
+    assert app.button(key="wrong-P").disabled
+    for expected, key in zip(wrong[1:], ["wrong-N"] * len(wrong), strict=False):
+        app.button(key=key).click().run()
+        assert app.query_params["test"] == str(expected)
+    assert app.button(key="wrong-N").disabled
+    if len(wrong) > 1:
+        app.button(key="wrong-P").click().run()
+        assert app.query_params["test"] == str(wrong[-2])
