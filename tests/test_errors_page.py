@@ -26,14 +26,14 @@ def test_features_of_test_texts_are_those_of_training_texts(indexed: Workspace):
 
 
 def test_slices_count_what_a_loop_counts():
-    """Every row is in one part of a kind; the title has the part's size and mispredictions; one value is no slice."""
+    """Every row is in one part; the title has the part's size and mispredictions; ranges come before letters."""
     draw = np.random.default_rng(3)
     table = pd.DataFrame({"wrong": draw.random(50) < 0.3}, index=draw.permutation(50))
-    kinds = {"of three": draw.choice(["b", "a", "10–20"], 50), "of one": ["x"] * 50}
-    found = errors.slices(table, kinds)
-    assert list(found) == ["of three"] and list(found["of three"]) == ["10–20", "a", "b"]
-    for value, part in found["of three"].items():
-        ids = [i for i, v in zip(table.index, kinds["of three"], strict=True) if v == value]
+    values = draw.choice(["b", "a", "4–9", "10–20"], 50)
+    found = errors.parts_of(table, values)
+    assert list(found) == ["4–9", "10–20", "a", "b"]
+    for value, part in found.items():
+        ids = [i for i, v in zip(table.index, values, strict=True) if v == value]
         assert list(part.ids) == ids
         assert part.title == f"{value} · {sum(table.at[i, 'wrong'] for i in ids)} of {len(ids)} wrong"
 
@@ -52,15 +52,26 @@ def test_quarters_hold_about_as_many_and_name_their_range():
 
 
 def test_slice_narrows_the_table(indexed: Workspace, open_app: OpenApp):
-    """The table keeps the mispredictions of the chosen part, whose count stands beside its name."""
+    """The table keeps the mispredictions of the chosen part, by label or by a pattern, which is refused if wrong."""
     app = open_app(indexed.directory).switch_page(ERRORS).run()
     everything = app.dataframe[0].value.index.tolist()
     app.selectbox(key="errors by").set_value("True label").run()
-    title = app.selectbox(key="errors True label").options[0]
-    label = title.split(" · ")[0]
+    label = indexed.test.at[everything[0], "label"]
+    part = app.selectbox(key="errors True label ").set_value(label).run().selectbox(key="errors True label ")
     kept = [i for i in everything if indexed.test.at[i, "label"] == label]
     assert app.dataframe[0].value.index.tolist() == kept
-    assert f"· {len(kept)} of " in title
+    of_label = int((indexed.test["label"] == label).sum())
+    assert f"{label} · {len(kept)} of {of_label} wrong" in part.options
+
+    app.selectbox(key="errors by").set_value(errors.PATTERN).run()
+    assert app.dataframe[0].value.index.tolist() == everything
+    words = indexed.test.loc[everything[0], "text"].split()
+    app.text_input(key="errors pattern").set_value(words[0].upper()).run()
+    kept = [i for i in everything if words[0] in indexed.test.at[i, "text"].split()]
+    assert app.dataframe[0].value.index.tolist() == kept
+    app.text_input(key="errors pattern").set_value("(").run()
+    assert "is not a regular expression" in said(app.error)
+    assert app.dataframe[0].value.index.tolist() == everything
 
 
 @both_tasks

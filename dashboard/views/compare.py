@@ -158,7 +158,7 @@ def _parameters(name: str) -> None:
 
 
 def _list(table: ScoreTable, ranked: Mapping[str, np.ndarray]) -> Callable[[], None]:
-    """Draw the rows, with their words shaded where these are known; the function returned does so where they are not."""
+    """Draw the rows, their words shaded where these are known; the function returned shades them where they are not."""
     selection, settings, name = state.current(), _settings(table.method), table.method
     st.caption(f"`{name}` · {plain(present.faithfulness(table))}")
     shown = tuple(train_id for train_id, _ in comparing.listed(table, lowest=selection.lowest))
@@ -169,9 +169,7 @@ def _list(table: ScoreTable, ranked: Mapping[str, np.ndarray]) -> Callable[[], N
     def draw(words: Mapping[int, Any], key: str) -> None:
         rows = comparing.linked_rows(table, ranked, words, selected=selection.row, lowest=selection.lowest)
         with place:
-            training_rows(
-                rows, key=key, selected=selection.row, on_select=lambda train_id: state.choose(row=train_id)
-            )
+            training_rows(rows, key=key, selected=selection.row, on_select=lambda train_id: state.choose(row=train_id))
 
     def finish() -> None:
         draw({**shading(table, settings, shown), **shading(table, settings, marked)}, f"rows-{name}")

@@ -8,7 +8,7 @@ from attribution.provenance import workspace_provenance
 from dashboard import cache, charts, exports, state, tables
 from dashboard.errors import PATTERN
 from dashboard.markdown import plain
-from dashboard.views import downloads, picker, two_labels
+from dashboard.views import downloads, two_labels
 
 
 def page() -> None:

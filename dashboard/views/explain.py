@@ -146,7 +146,7 @@ def _evidence(
     table, settings = found
     st.caption(plain(sign_sentence(table.query, name)))
     method_parameters.changed(name)
-    pick, facts = st.columns([1.1, 1.2], vertical_alignment="center")
+    pick, facts = st.columns([1.35, 1], vertical_alignment="center")
     side = pick.segmented_control(
         "Side",
         sides,

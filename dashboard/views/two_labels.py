@@ -1,10 +1,11 @@
 """One test example explained for its predicted and its true label, side by side (Meng et al. 2020 Table 2)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from attribution.errors import UserError
 from attribution.explain import sign_sentence
@@ -43,15 +44,16 @@ def both(test: int, kinds: tuple[str, ...]) -> None:
     asked = [cache.query(test, None, None, kind, ()) for kind in kinds]
     answers = [cache.result(query, selection.saliency, settings) for query in asked]
     drawn, scale, captions = errors.side_by_side(answers, subwords=False)
-    finish = []
-    columns = st.columns(len(kinds), gap="medium")
-    for place, kind, scores, tokens, caption in zip(columns, kinds, answers, drawn, captions, strict=True):
+    places = st.columns(len(kinds), gap="medium")
+    for place, kind, scores, tokens, caption in zip(places, kinds, answers, drawn, captions, strict=True):
         with place:
             st.markdown(f"**Why “{plain(scores.query.label_name)}”, the {kind} label?**")
             _heatmap(scores, kind, tokens, scale, caption)
-            finish.append(_evidence(scores.query, kind))
+    finish = _evidence(asked, kinds, places)
     if len(kinds) > 1:
-        st.caption("Both heatmaps have one scale: equal shades are equal shares. A clicked word is asked about on Explain.")
+        st.caption(
+            "Both heatmaps have one scale, and so have both lists' bars. A clicked word is asked about on Explain."
+        )
     for shade_words in finish:
         shade_words()
 
@@ -75,56 +77,62 @@ def _heatmap(scores: TokenScores, kind: str, tokens: list[Any], scale: float, ca
     )
 
 
-def _evidence(query: Query, kind: str) -> Callable[[], None]:
-    """The training examples that the chosen method puts first for the label, or the way to them."""
+def _evidence(
+    asked: Sequence[Query], kinds: Sequence[str], places: Sequence[DeltaGenerator]
+) -> list[Callable[[], None]]:
+    """The training examples that the chosen method puts first for each label, or the way to them."""
     selection = state.current()
     method, settings = get_method(selection.method), method_settings.settings_of(selection.settings, selection.method)
     try:
         missing = cache.missing_parts(method.name, settings)
-        table = None if missing else slow.known(query, method.name, settings)
+        tables = [] if missing else [slow.known(query, method.name, settings) for query in asked]
     except UserError as error:
         st.error(plain(str(error)), icon=":material/error:")
-        return _nothing
-    if missing and kind == "predicted":
+        return []
+    if missing:
         building.build(missing, method.name, settings, unasked=False)
-    elif not missing and table is None:
+        return []
+    known = [table for table in tables if table is not None]
+    if len(known) < len(tables):
         st.caption(f"{method.title} takes long with these parameters: open the example on Explain to ask for it.")
-    if table is None:
-        return _nothing
-    st.caption(f"{method.title}: {plain(sign_sentence(query, method.name))}")
-    return _rows(table, settings, kind)
+        return []
+    largest = max(float(table.scores.max()) for table in known)
+    finish = []
+    for place, table, kind in zip(places, known, kinds, strict=True):
+        with place:
+            st.caption(f"{method.title}: {plain(sign_sentence(table.query, method.name))}")
+            finish.append(_rows(table, settings, kind, largest))
+    return finish
 
 
-def _nothing() -> None:
-    """No rows to draw again."""
-
-
-def _rows(table: ScoreTable, settings: cache.Settings, kind: str) -> Callable[[], None]:
+def _rows(table: ScoreTable, settings: cache.Settings, kind: str, largest: float) -> Callable[[], None]:
     """Draw the rows as they are known; the function returned draws them again, the top exact and the words shaded."""
     method, place = get_method(table.method), st.empty()
     shading = cache.words if method.spans == "none" else cache.spans
 
+    def top(shown: ScoreTable) -> list[tuple[int, int]]:
+        return present.visible(shown, method, opponents=False, count=ROWS)
+
+    def ids(shown: ScoreTable) -> tuple[int, ...]:
+        return tuple(train_id for train_id, _ in top(shown))
+
     def draw(shown: ScoreTable, words: Mapping[int, Any] | None) -> None:
-        rows = present.visible(shown, method, opponents=False, count=ROWS)
+        rows = present.training_rows(shown, method, top(shown), words or {}, opponents=False)
         with place:
             if not rows:
                 st.caption("No training example has a score of this sign.")
-                return
             training_rows(
-                present.training_rows(shown, method, rows, words or {}, opponents=False),
+                [{**row, "share": row["score"] / (largest or 1.0)} for row in rows],
                 key=f"two-labels-rows-{kind}{'' if words is not None else '-plain'}",
                 selected=state.current().row,
                 on_select=lambda train_id: state.choose(row=train_id),
             )
 
-    def ids(shown: ScoreTable) -> tuple[int, ...]:
-        return tuple(train_id for train_id, _ in present.visible(shown, method, opponents=False, count=ROWS))
-
     known = cache.known_reranked(table, settings)
     words = None if known is None else cache.known_words(known, settings, ids(known))
     draw(known or table, words)
     if words is not None:
-        return _nothing
+        return lambda: None
 
     def finish() -> None:
         exact = cache.reranked(table, settings)

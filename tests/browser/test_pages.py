@@ -45,11 +45,13 @@ def marked(page: Page) -> int:
 def test_rows_are_linked_over_all_lists(hostile, open_page):
     """A click marks a row in every list and says its ranks; arrows and Enter mark another, Escape none.
 
-    A row that is pointed at lights up in every list that has it, until the pointer leaves.
+    A row that is pointed at lights up in every list that has it, until the pointer leaves. Words are shaded in each.
     """
     page = settled(open_page(f"{hostile}/compare?methods=relatif,nn_cos,bm25"))
     lists = page.locator(".rows")
     expect(lists).to_have_count(3)
+    for position in range(3):
+        expect(lists.nth(position).locator(".word").first).to_be_visible()
     first = lists.nth(0).locator(".head").first
     expect(first.locator(".note")).to_have_text(re.compile(r"^nn_cos\s\d+ · bm25\s\d+$"))
     first.click()
