@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,8 @@ import streamlit as st
 from attribution.artifacts import Feature, feature_values, list_features
 from attribution.artifacts.heldout import has_pattern, own_features
 from attribution.errors import UserError
-from attribution.index import Part
+from attribution.index import Part, parts
+from attribution.neighbours import nearest_examples
 from attribution.pairs import WordPairs, pairs_parts, word_pairs
 from attribution.query import Query, make_query, with_tokens
 from attribution.registry import required_parts, run_method, standard_parts
@@ -81,11 +83,24 @@ def slices(kind: str, pattern: str) -> dict[str, Slice]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=256)
-def query(test: int | None, text: str | None, text_pair: str | None, label: str, token: tuple[int, ...]) -> Query:
-    """The question that a selection asks, encoded and classified; about tokens, it is the text's with these tokens."""
+def query(
+    test: int | None,
+    text: str | None,
+    text_pair: str | None,
+    label: str,
+    token: tuple[int, ...],
+    against: str | None = None,
+) -> Query:
+    """The question that a selection asks, encoded and classified; about tokens, it is the text's with these tokens.
+
+    Its margin is over the label `against`, unless that is the explained one itself.
+    """
     if token:
-        return with_tokens(query(test, text, text_pair, label, ()), token)
-    return make_query(workspace(), test=test, text=text, text_pair=text_pair, label=label)
+        return with_tokens(query(test, text, text_pair, label, (), against), token)
+    made = make_query(workspace(), test=test, text=text, text_pair=text_pair, label=label)
+    if against is None or against == made.label_name:
+        return made
+    return replace(made, against=workspace().labels.index(against))
 
 
 def warm_up() -> None:
@@ -102,10 +117,20 @@ def warm_up() -> None:
 
 def query_of(selection: Selection, *, token: tuple[int, ...] = ()) -> Query:
     """The query of a selection; about its prediction, or about clicked tokens."""
-    own = selection.own_text
+    own, against = selection.own_text, selection.against or None
     if own is not None:
-        return query(None, own[0], own[1], selection.label, token)
-    return query(selection.test, None, None, selection.label, token)
+        return query(None, own[0], own[1], selection.label, token, against)
+    return query(selection.test, None, None, selection.label, token, against)
+
+
+@st.cache_resource(show_spinner=False)
+def _answered() -> dict[tuple, dict[tuple[str, Settings], None]]:
+    return {}
+
+
+def answered(asked: Query) -> list[tuple[str, Settings]]:
+    """The methods that scored training examples for this question before, with their settings."""
+    return list(_answered().get(key_of_query(asked), {}))
 
 
 @st.cache_resource(show_spinner=False, max_entries=128)
@@ -115,7 +140,11 @@ def _result(_query: Query, key: tuple, method: str, settings: Settings) -> Score
 
 def result(asked: Query, method: str, settings: Settings = ()) -> Any:
     """A method's answer to a query: TokenScores, or a ScoreTable, that of an index before its top is reranked."""
-    return _result(asked, key_of_query(asked), method, settings)
+    found, key = _result(asked, key_of_query(asked), method, settings), key_of_query(asked)
+    if isinstance(found, ScoreTable):
+        known = _answered().get(key) or _kept(_answered(), key, {})
+        known[method, settings] = None
+    return found
 
 
 @st.cache_resource(show_spinner=False)
@@ -235,7 +264,7 @@ def key_of(table: ScoreTable, settings: Settings) -> tuple:
 
 def key_of_query(asked: Query) -> tuple:
     """What tells one question from another."""
-    return (asked.test, asked.example.text, asked.example.text_pair, asked.label, asked.tokens)
+    return (asked.test, asked.example.text, asked.example.text_pair, asked.label, asked.against, asked.tokens)
 
 
 def missing_parts(method: str, settings: Settings = ()) -> list[Part]:
@@ -257,6 +286,12 @@ def are_standard(missing: list[Part]) -> bool:
 def kinds(missing: Sequence[Part]) -> str:
     """What these parts hold, in words: "features and word gradients"."""
     return " and ".join(dict.fromkeys(part.kind.replace("_", " ") for part in missing))
+
+
+def neighbours(train_id: int) -> list[tuple[int, float]]:
+    """The nearest training examples of one, with the cosine; none while the features are not computed."""
+    (part,) = parts(workspace(), "features")
+    return nearest_examples(workspace(), train_id) if part.is_built(workspace()) else []
 
 
 @st.cache_resource(show_spinner=False)

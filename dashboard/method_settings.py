@@ -65,6 +65,7 @@ def command(
     test: int | None,
     texts: Sequence[str] = (),
     label: str = "predicted",
+    against: str = "",
     tokens: Sequence[int] = (),
 ) -> str:
     """The line for a shell that gives the same answer: `influscope explain …`; `texts` where it is no test example."""
@@ -73,6 +74,7 @@ def command(
     words += ["--text-pair", texts[1]] if test is None and len(texts) > 1 else []
     words += ["--method", method]
     words += ["--label", label] if label != "predicted" else []
+    words += ["--against", against] if against else []
     words += ["--token", write_tokens(tokens)] if tokens else []
     for name, value in settings:
         words += ["--set", f"{name}={catalogue.shown(value)}"]

@@ -112,13 +112,17 @@ def probabilities(query: Query) -> list[LabelProbability]:
     ]
 
 
-def visible(table: ScoreTable, method: Method, *, opponents: bool, count: int) -> list[tuple[int, int]]:
+def visible(
+    table: ScoreTable, method: Method, *, opponents: bool, count: int, within: np.ndarray | None = None
+) -> list[tuple[int, int]]:
     """The training ids to show and how many further identical rows each stands for, best first.
 
-    A signed method's proponents end at zero, and so do its opponents.
+    A signed method's proponents end at zero, and so do its opponents; `within` (train,) says which are shown instead.
     """
     order = table.order[::-1] if opponents else table.order
-    if method.signed:
+    if within is not None:
+        order = order[within[order]]
+    elif method.signed:
         order = order[table.scores[order] < 0] if opponents else order[table.scores[order] > 0]
     train = table.query.workspace.train
     same = [name for name in ("text", "text_pair", "label") if name in train]

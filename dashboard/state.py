@@ -29,6 +29,8 @@ _NOTICES = "influscope notices"
 class Selection:
     """What the person is looking at. `own_text` is a text of their own (text, second text) in place of `test`.
 
+    `edited` is the test example that the text of their own was written from, if it was. `against` is the label over
+    which the margin of `label` is explained, none for the label's own probability.
     `token`: the model's tokens clicked, or marked as a span; `finder`: what finds spans where they are the unit.
     `methods` are those compared, none for the ones that are ready; `axes` the two of them whose scores are drawn
     against each other; `row` the training example that is marked in every list, `lowest` the end that the lists show.
@@ -41,10 +43,12 @@ class Selection:
     test: int | None = None
     token: tuple[int, ...] = ()
     label: str = "predicted"
+    against: str = ""
     method: str = "relatif"
     saliency: str = "gradient_x_input"
     finder: str = "clauses"
     own_text: tuple[str, str | None] | None = None
+    edited: int | None = None
     methods: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     row: int | None = None
@@ -69,7 +73,8 @@ def choose(**changes: Any) -> None:
     if "test" in changes:
         changes = {"own_text": None, "token": (), **changes}
     if "own_text" in changes and changes["own_text"] is not None:
-        changes = {"test": None, "token": (), **changes}
+        now = current()
+        changes = {"test": None, "token": (), "edited": now.edited if now.test is None else now.test, **changes}
     _store(replace(current(), **changes))
 
 
@@ -87,6 +92,7 @@ def sync(
     """Read the URL into the session, once a page run; what it names but the workspace lacks is ignored and noted."""
     choices = {
         "label": ("predicted", "true", *labels),
+        "against": labels,
         "method": methods,
         "saliency": saliencies,
         "finder": FINDERS,
@@ -181,6 +187,7 @@ def _store(selection: Selection) -> None:
         "test": "own" if selection.own_text is not None else str(selection.test),
         "token": write_tokens(selection.token),
         "label": selection.label,
+        "against": selection.against,
         "method": selection.method,
         "saliency": "" if selection.saliency == "gradient_x_input" else selection.saliency,
         "finder": "" if selection.finder == "clauses" else selection.finder,

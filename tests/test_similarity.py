@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
 
 from attribution import attribute
+from attribution.index import load, parts
+from attribution.neighbours import nearest_examples
 from attribution.workspace import Workspace
 from tests.oracles import assert_close, encoded, penultimate, plain_model, with_training_data
+from tests.tiny import refusal
 
 LIKENESS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "nn_euc": lambda a, b: -sum((x - y) ** 2 for x, y in zip(a, b, strict=True)),
@@ -53,3 +57,20 @@ def test_random_is_uniform(workspace: Workspace) -> None:
     drawn = np.sort(np.concatenate([attribute(workspace, "random", test=0, seed=seed).scores for seed in range(25)]))
     gap = np.abs(drawn - (np.arange(len(drawn)) + 0.5) / len(drawn)).max()
     assert gap < 1.95 / np.sqrt(len(drawn)), f"gap {gap:.3f} over {len(drawn)} draws"
+
+
+def test_nearest_examples_are_those_of_a_search(workspace):
+    """Neighbours of a training example, itself left out, by scikit-learn's cosine distance over the features."""
+    features = np.asarray(load(workspace, parts(workspace, "features")[0])["features"])
+    train_id = int(workspace.train.index[7])
+    search = NearestNeighbors(metric="cosine", algorithm="brute").fit(features)
+    distances, rows = search.kneighbors(features[7:8], n_neighbors=len(features))
+    expected = {int(workspace.train.index[row]): 1 - d for row, d in zip(rows[0], distances[0], strict=True)}
+    found = nearest_examples(workspace, train_id, count=5)
+    assert train_id not in dict(found) and len(found) == 5
+    assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
+    for other, cosine in found:
+        assert cosine == pytest.approx(expected.pop(other), abs=1e-5)
+    del expected[train_id]
+    assert max(expected.values()) <= found[-1][1] + 1e-5
+    assert "No training example 99999" in refusal(lambda: nearest_examples(workspace, 99999))

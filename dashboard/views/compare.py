@@ -13,7 +13,18 @@ from attribution.provenance import provenance_of_all
 from attribution.query import Query
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable
-from dashboard import background, cache, comparing, comparison_charts, exports, method_settings, present, slow, state
+from dashboard import (
+    background,
+    cache,
+    comparing,
+    comparison_charts,
+    exports,
+    method_settings,
+    opened,
+    present,
+    slow,
+    state,
+)
 from dashboard.components import probability_bars, training_rows
 from dashboard.markdown import plain
 from dashboard.views import building, downloads, method_parameters, picker
@@ -64,6 +75,7 @@ def _question(asked: Query) -> None:
         said.markdown(f"“{plain(text)}”")
     with answer:
         picker.label_choice(asked)
+        picker.margin_choice(asked)
         probability_bars(present.probabilities(asked), key="probabilities")
 
 
@@ -169,7 +181,8 @@ def _list(table: ScoreTable, ranked: Mapping[str, np.ndarray]) -> Callable[[], N
     def draw(words: Mapping[int, Any], key: str) -> None:
         rows = comparing.linked_rows(table, ranked, words, selected=selection.row, lowest=selection.lowest)
         with place:
-            training_rows(rows, key=key, selected=selection.row, on_select=lambda train_id: state.choose(row=train_id))
+            told = opened.told(rows, selection.row, table.query, selection.settings, listed=table.method)
+            training_rows(told, key=key, selected=selection.row, on_select=lambda train_id: state.choose(row=train_id))
 
     def finish() -> None:
         draw({**shading(table, settings, shown), **shading(table, settings, marked)}, f"rows-{name}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -12,10 +13,20 @@ from attribution.query import Query
 from attribution.refinement import refine
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable, TokenScores
-from dashboard import background, cache, present, state
+from dashboard import background, cache, opened, present, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
-from dashboard.views import building, downloads, influence_plot, method_parameters, picker, span_choice, word_by_word
+from dashboard.views import (
+    building,
+    downloads,
+    edit_effect,
+    influence_plot,
+    method_parameters,
+    picker,
+    score_range,
+    span_choice,
+    word_by_word,
+)
 
 ROWS = 8
 
@@ -32,6 +43,7 @@ def body() -> None:
     asked = cache.query_of(state.current())
     with st.container(border=True):
         scores = _heatmap(asked)
+    edit_effect.panel(scores)
     left, right = st.columns([1.08, 1])
     with left.container(border=True):
         because_of_token = _why_token(scores)
@@ -127,6 +139,8 @@ def _why_label(scores: TokenScores) -> Callable[[], None]:
     token = selection.token if method.spans == "both" else ()
     with parameters:
         settings = method_parameters.choice(method.name, fixed=finder, tokens=token)
+    if method.preset is not None or method.spans == "both":
+        picker.margin_choice(scores.query)
     sides = ("Proponents", "Opponents") if method.signed else ("Highest", "Lowest")
     return _evidence(method.name, settings, token=token, sides=sides)
 
@@ -157,7 +171,7 @@ def _evidence(
     )
     for note in table.scored.notes:
         st.caption(plain(note))
-    finish = _rows(table, settings, facts.empty(), opponents=side == sides[1])
+    listed, facts = st.container(), facts.empty()
     about, export, exactly = st.columns([1.1, 0.7, 1.2], vertical_alignment="center")
     with about:
         _about(table)
@@ -165,27 +179,37 @@ def _evidence(
         downloads.answer(table, settings)
     with exactly:
         _refine(table, cache.exact_key(table, settings))
+    within = score_range.choice(table, settings)
     influence_plot.matching_check(table, settings)
-    return finish
+    with listed:
+        return _rows(table, settings, facts, opponents=side == sides[1], within=within)
 
 
-def _rows(table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *, opponents: bool) -> Callable[[], None]:
-    """Draw the rows as they are known; the function returned draws them again, the top exact and the words shaded."""
-    method, place = get_method(table.method), st.empty()
+def _rows(
+    table: ScoreTable, settings: cache.Settings, facts: DeltaGenerator, *, opponents: bool, within: np.ndarray | None
+) -> Callable[[], None]:
+    """Draw the rows as they are known; the function returned draws them again, the top exact and the words shaded.
+
+    `within` (train,): the training examples to show, where it is not the top.
+    """
+    method, place, selection = get_method(table.method), st.empty(), state.current()
     slot, shading = f"rows-{method.clicked}", cache.words if method.spans == "none" else cache.spans
 
     def draw(shown: ScoreTable, wanted: Callable[..., Mapping[int, Any] | None], *, last: bool) -> bool:
         facts.caption(present.faithfulness(shown), text_alignment="right")
-        rows = present.visible(shown, method, opponents=opponents, count=ROWS)
+        rows = present.visible(shown, method, opponents=opponents, count=ROWS, within=within)
         words = wanted(shown, settings, tuple(train_id for train_id, _ in rows))
         with place:
             if not rows:
                 st.caption("No training example has a score of this sign.")
             else:
+                drawn = present.training_rows(shown, method, rows, words or {}, opponents=opponents)
                 training_rows(
-                    present.training_rows(shown, method, rows, words or {}, opponents=opponents),
+                    opened.told(
+                        drawn, selection.row, cache.query_of(selection), selection.settings, listed=method.name
+                    ),
                     key=slot if last and words is not None else f"{slot}-plain",
-                    selected=state.current().row,
+                    selected=selection.row,
                     on_select=lambda train_id: state.choose(row=train_id),
                 )
         return words is not None

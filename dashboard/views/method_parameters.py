@@ -43,6 +43,7 @@ def _command(name: str, settings: Settings, tokens: Sequence[int]) -> str:
         test=selection.test,
         texts=[text for text in selection.own_text or () if text is not None],
         label=selection.label,
+        against=selection.against,
         tokens=tokens,
     )
 

@@ -174,6 +174,22 @@ def label_choice(query: Query) -> None:
         )
 
 
+def margin_choice(query: Query) -> None:
+    """Whether the label's own probability is explained, or its margin over another label."""
+    others = ["", *(label for label in query.workspace.labels if label != query.label_name)]
+    held = "" if query.against is None else query.workspace.labels[query.against]
+    key = f"against for {query.label_name} {held}"
+    st.selectbox(
+        "What about it is explained",
+        others,
+        index=others.index(held),
+        format_func=lambda label: f"its margin over “{label}”" if label else "its probability",
+        key=key,
+        on_change=lambda: state.choose(against=st.session_state[key]),
+        label_visibility="collapsed",
+    )
+
+
 def method_choice(place: DeltaGenerator, *, labelled: bool = False) -> None:
     """The method that scores the training examples for the prediction; `labelled` where no title says so."""
     names = [m.name for m in list_methods("examples") if not m.clicked]
