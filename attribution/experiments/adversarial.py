@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from attribution.experiments.measures import mean_error
 from attribution.experiments.perturbed import (
     BOTH,
     NONE,
@@ -39,7 +40,6 @@ from attribution.experiments.retrained import (
     Retrain,
     Seeds,
     chosen_tests,
-    mean_and_error,
     read_counts,
 )
 from attribution.parameters import Name, Range
@@ -204,11 +204,11 @@ def _row(
 ) -> Row:
     """One line of the table from whether each test is right and its probability, (seeds, tests) each."""
     (was, old), (right, new) = before, after
-    accuracy, accuracy_error = mean_and_error(right.mean(axis=0))
+    accuracy, accuracy_error = mean_error(right.mean(axis=0))
     with np.errstate(invalid="ignore"):
         flips = (was * (1 - right)).sum(axis=0) / was.sum(axis=0)
-    flipped, flipped_error = mean_and_error(flips)
-    moved, moved_error = mean_and_error((new - old).mean(axis=0))
+    flipped, flipped_error = mean_error(flips)
+    moved, moved_error = mean_error((new - old).mean(axis=0))
     return {
         "change": change,
         "k": k,

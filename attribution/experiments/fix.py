@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from attribution.errors import UserError
+from attribution.experiments.measures import mean_error
 from attribution.experiments.perturbed import (
     BOTH,
     NONE,
@@ -37,7 +38,6 @@ from attribution.experiments.retrained import (
     Penalty,
     Retrain,
     Seeds,
-    mean_and_error,
     read_counts,
 )
 from attribution.parameters import Name, Range
@@ -189,9 +189,9 @@ def _chosen(
 
 def _row(change: str, k: int, added: int, before: np.ndarray, right: np.ndarray, size: int) -> Row:
     """One line of the table from whether each test is right, (seeds, tests): the first `size` are those to repair."""
-    corrected, corrected_error = mean_and_error(right[:, :size].mean(axis=0))
-    held, held_error = mean_and_error(right[:, size:].mean(axis=0))
-    gain, gain_error = mean_and_error((right - before)[:, size:].mean(axis=0))
+    corrected, corrected_error = mean_error(right[:, :size].mean(axis=0))
+    held, held_error = mean_error(right[:, size:].mean(axis=0))
+    gain, gain_error = mean_error((right - before)[:, size:].mean(axis=0))
     return {
         "change": change,
         "k": k,
