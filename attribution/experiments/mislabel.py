@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,25 +12,20 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from attribution.data import data_digest
-from attribution.ekfac import norms_parts
 from attribution.errors import UserError, unknown
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.experiments.retrained import BatchSize, Epochs, LearningRate, usable
-from attribution.head import HeadUnits, head_hessian, head_units
-from attribution.index import Progress, load, parts
-from attribution.methods.representer import refit
+from attribution.index import load, parts
 from attribution.parameters import Name, Range
-from attribution.registry import get_method
 from attribution.retraining import make_plan
+from attribution.self_influence import LOSS, SELF
 from attribution.storage import digest_json
 from attribution.training import Recipe, train
-from attribution.workspace import Workspace, open_workspace, softmax, write_settings, write_tables
+from attribution.workspace import Workspace, open_workspace, write_settings, write_tables
 
 VERSION = 1
-LOSS = "loss"
 CHECKED = (5, 10, 20, 30)
 SHOWN = 20
-Influence = Callable[[Workspace, Progress], np.ndarray]
 
 
 @experiment(
@@ -164,68 +159,6 @@ def _trained(run: Run, planted: np.ndarray, recipe: Recipe, folder: Path) -> Wor
     write_tables((changed, workspace.test), (folder / "train.parquet", folder / "test.parquet"))
     write_settings(folder, settings)
     return train(open_workspace(folder, device=workspace.device), recipe, run.progress)
-
-
-def _features(workspace: Workspace, state: int, progress: Progress, *, bias: bool) -> HeadUnits:
-    part = parts(workspace, "features", "all")[state]
-    arrays = load(workspace, part, progress)
-    labels = workspace.label_ids(workspace.train)
-    return head_units(np.asarray(arrays["features"]), np.asarray(arrays["logits"]), labels, bias=bias)
-
-
-def _loss(workspace: Workspace, progress: Progress) -> np.ndarray:
-    """−log p of every training example's label."""
-    (part,) = parts(workspace, "features")
-    shares = softmax(np.asarray(load(workspace, part, progress)["logits"]))
-    labels = workspace.label_ids(workspace.train)
-    return -np.log(np.maximum(shares[np.arange(len(labels)), labels], np.finfo(np.float64).tiny))
-
-
-def _gd(workspace: Workspace, progress: Progress) -> np.ndarray:
-    """‖∇ℓ_i‖² over the head's weight."""
-    return _features(workspace, -1, progress, bias=False).norms() ** 2
-
-
-def _tracin_last(workspace: Workspace, progress: Progress) -> np.ndarray:
-    """Σ_c η_c ‖∇ℓ_ic‖² over the head's weight."""
-    states = workspace.states()
-    return sum(
-        (workspace.rate(c) * _features(workspace, c, progress, bias=False).norms() ** 2 for c in states),
-        np.zeros(len(workspace.train)),
-    )
-
-
-def _influence_head(workspace: Workspace, progress: Progress) -> np.ndarray:
-    """∇ℓ_iᵀ(H + λI)⁻¹∇ℓ_i over the head, with the method's own damping."""
-    units = _features(workspace, -1, progress, bias=True)
-    damping = get_method("influence_head").parameters["damping"].default
-    return head_hessian(units, damping=damping).norms(units) ** 2
-
-
-def _influence(workspace: Workspace, progress: Progress) -> np.ndarray:
-    """∇ℓ_iᵀ(H + λI)⁻¹∇ℓ_i with EK-FAC, over the method's own scope with its own damping."""
-    own = get_method("influence").parameters
-    (part,) = norms_parts(workspace, own["scope"].default, own["damping"].default)
-    return np.asarray(load(workspace, part, progress)["norms"], dtype=np.float64) ** 2
-
-
-def _representer(workspace: Workspace, progress: Progress) -> np.ndarray:
-    """α_ij ‖f_i‖² for the example's own label j."""
-    units = _features(workspace, -1, progress, bias=False)
-    labels = workspace.label_ids(workspace.train)
-    l2 = get_method("representer").parameters["l2"].default
-    alpha = refit(units.features, labels, len(workspace.labels), l2).alpha
-    return alpha[np.arange(len(labels)), labels] * np.square(units.features).sum(axis=1)
-
-
-SELF: dict[str, Influence] = {
-    "influence_head": _influence_head,
-    "influence": _influence,
-    "gd": _gd,
-    "tracin_last": _tracin_last,
-    "representer": _representer,
-    LOSS: _loss,
-}
 
 
 def _ranking(run: Run, scores: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> list[Row]:
