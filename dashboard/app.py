@@ -7,8 +7,10 @@ import streamlit as st
 from attribution.errors import UserError
 from attribution.experiments.registry import list_experiments
 from attribution.registry import FAMILIES, list_methods
+from attribution.suspects import CRITERIA
 from dashboard import cache, state
 from dashboard.components import copy_link
+from dashboard.data_tables import LISTS
 from dashboard.markdown import plain
 
 
@@ -21,6 +23,7 @@ def main() -> None:
             st.Page("views/errors.py", title="Errors", icon=":material/grid_on:", url_path="errors"),
             st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
             st.Page("views/artifacts.py", title="Artifacts", icon=":material/scatter_plot:", url_path="artifacts"),
+            st.Page("views/data.py", title="Data", icon=":material/rule:", url_path="data"),
             st.Page("views/evaluate.py", title="Evaluate", icon=":material/science:", url_path="evaluate"),
             st.Page("views/methods.py", title="Methods", icon=":material/function:", url_path="methods"),
         ]
@@ -47,6 +50,8 @@ def _frame() -> None:
         features=list(cache.features()),
         experiments=[e.name for e in list_experiments(workspace)],
         families=FAMILIES,
+        suspects=list(LISTS),
+        criteria=list(CRITERIA),
     )
     settings = workspace.settings
     wrong = int(table["wrong"].to_numpy().sum())

@@ -44,6 +44,12 @@ class Work(Generic[T]):
         if self._stopping:
             raise Stopped
 
+    def wait(self, seconds: float) -> None:
+        """Wait for the end, at most so long."""
+        until = time.monotonic() + seconds
+        while self.running and time.monotonic() < until:
+            time.sleep(0.02)
+
     def stop(self) -> None:
         """Ask the work to end; what it has found so far is lost."""
         self._stopping = True

@@ -37,7 +37,8 @@ class Selection:
     `settings` are the parameters of methods that are not at their default. `family` and `find` narrow the catalogue of
     methods. `feature` of the training examples, none for the workspace's first; `pattern` is what the feature of that
     name seeks. `experiment` is the one whose run is prepared, none for the workspace's first; `result` the finished run
-    that is open. `pairs`: how the text and `row` are drawn word by word, if that was asked for.
+    that is open. `pairs`: how the text and `row` are drawn word by word, if that was asked for. `suspects`: the list of
+    training examples that the Data page shows, none for its first; `by`: what it is sorted by.
     """
 
     test: int | None = None
@@ -60,6 +61,8 @@ class Selection:
     pairs: str = ""
     experiment: str = ""
     result: str = ""
+    suspects: str = ""
+    by: str = ""
     settings: method_settings.Chosen = ()
 
 
@@ -88,6 +91,8 @@ def sync(
     families: Sequence[str],
     features: Sequence[str],
     experiments: Sequence[str],
+    suspects: Sequence[str],
+    criteria: Sequence[str],
 ) -> None:
     """Read the URL into the session, once a page run; what it names but the workspace lacks is ignored and noted."""
     choices = {
@@ -100,6 +105,8 @@ def sync(
         "feature": features,
         "pairs": PAIR_DRAWINGS,
         "experiment": experiments,
+        "suspects": suspects,
+        "by": criteria,
     }
     changes = _comparison(methods, trains)
     if given := st.query_params.get_all("set"):
@@ -202,6 +209,8 @@ def _store(selection: Selection) -> None:
         "family": selection.family,
         "find": selection.find,
         "pairs": selection.pairs,
+        "suspects": selection.suspects,
+        "by": selection.by,
     }
     asked = {name: [value] for name, value in wanted.items() if value}
     if selection.settings:

@@ -192,7 +192,8 @@ def _rows(
 
     `within` (train,): the training examples to show, where it is not the top.
     """
-    method, place, selection = get_method(table.method), st.empty(), state.current()
+    method, selection = get_method(table.method), state.current()
+    place, edit = st.empty(), st.empty()
     slot, shading = f"rows-{method.clicked}", cache.words if method.spans == "none" else cache.spans
 
     def draw(shown: ScoreTable, wanted: Callable[..., Mapping[int, Any] | None], *, last: bool) -> bool:
@@ -212,6 +213,8 @@ def _rows(
                     selected=selection.row,
                     on_select=lambda train_id: state.choose(row=train_id),
                 )
+        if selection.row in [train_id for train_id, _ in rows]:
+            edit.page_link("views/data.py", label=f"Edit training example {selection.row}", icon=":material/edit:")
         return words is not None
 
     known = cache.known_reranked(table, settings)

@@ -28,7 +28,7 @@ CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-network
 # Streamlit looks for its server under the page's own path before it finds it, where a page is opened by its address.
 EXPECTED_404 = tuple(
     f"/{page}/_stcore/{asked}"
-    for page in ("errors", "compare", "artifacts", "evaluate", "methods")
+    for page in ("errors", "compare", "artifacts", "data", "evaluate", "methods")
     for asked in ("health", "host-config")
 )
 SERVER_LOGS = pytest.StashKey[list[Path]]()

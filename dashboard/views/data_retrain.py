@@ -1,0 +1,104 @@
+"""Retrain and verify: models with the edits beside random edits in a process of its own, and the versions it left."""
+
+import streamlit as st
+
+from attribution.editing import changed_ids
+from attribution.editing.versions import Version, list_versions
+from attribution.errors import UserError
+from dashboard import cache, editing, jobs, present, retraining, state
+from dashboard.data_tables import State
+from dashboard.markdown import plain
+from dashboard.views import building
+
+RUN, ESTIMATE = "retrain", "retrain estimate"
+MOST_SEEDS = 20
+
+
+def draw(edits: State) -> None:
+    """The way to start a retraining, or its progress; then what the versions showed."""
+    st.markdown("##### Retrain and verify")
+    st.caption(
+        "Trains with the edits, with as many random edits of the same kinds and with the data as imported, on the same "
+        "seeds. Only the comparison tells whether the edits helped. The result is kept as a version of the workspace."
+    )
+    running = next((name for name in (RUN, ESTIMATE) if (found := jobs.job(name)) is not None and found.running), None)
+    if running is not None:
+        building.follow(lambda: jobs.job(running), running)
+    else:
+        _failure()
+        _offer(edits)
+    try:
+        versions = list_versions(cache.workspace())
+    except UserError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    if versions:
+        _version(versions)
+
+
+def _offer(edits: State) -> None:
+    count = len(changed_ids(edits))
+    test = state.current().test
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        seeds = st.number_input("Seeds", 1, MOST_SEEDS, 3, key="seeds", persist_state="session", width=100)
+        options = ["--edits", "--seeds", str(int(seeds))]
+        tests = [] if test is None else ["--test", str(test)]
+        if st.button(
+            f"Retrain with {count:,} {'edit' if count == 1 else 'edits'}" if count else "Retrain",
+            key="retrain",
+            type="primary",
+            icon=":material/model_training:",
+            disabled=not count,
+            help="No edit changes the data yet." if not count else None,
+        ):
+            jobs.start(cache.workspace(), RUN, *options, *tests, "--format", "json", command="retrain")
+            st.rerun()
+        if st.button("Estimate the time", key="estimate retraining", icon=":material/timer:", disabled=not count):
+            jobs.start(cache.workspace(), ESTIMATE, *options, "--estimate", command="retrain")
+            st.rerun()
+        found = jobs.job(ESTIMATE)
+        if found is not None and found.succeeded and found.command == ("retrain", *options, "--estimate"):
+            st.markdown(f"**{plain(present.duration(float(found.answer())).capitalize())}**")
+
+
+def _failure() -> None:
+    """Why the latest run or estimate failed, until it is dismissed."""
+    dismissed = state.keep("retrain dismissed", [])
+    for name in (RUN, ESTIMATE):
+        found = jobs.job(name)
+        why = None if found is None or found.began in dismissed else found.failed
+        if found is None or why is None:
+            continue
+        box, button = st.columns([12, 2.2], vertical_alignment="center")
+        box.error(plain(why), icon=":material/error:")
+        button.button("Dismiss", key=f"dismiss {name}", on_click=dismissed.append, args=(found.began,), type="tertiary")
+        with st.expander("Details", type="compact"):
+            st.code(
+                "\n".join(["influscope " + " ".join(found.command), *found.lines()]), language=None, wrap_lines=True
+            )
+
+
+def _version(versions: list[Version]) -> None:
+    """What one version showed: against the control, by seed, on the test examples; and how it is opened."""
+    by_number = {version.number: version for version in reversed(versions)}
+    number = st.selectbox(
+        "Version",
+        list(by_number),
+        format_func=lambda number: f"Version {number}",
+        key=f"version of {len(versions)}",
+        width=160,
+        label_visibility="collapsed",
+    )
+    version = by_number[number]
+    about = version.about
+    st.markdown(f"**{plain(retraining.verdict(about))}**")
+    st.caption(plain(retraining.made_of(about, editing.log().version)))
+    share = {name: st.column_config.NumberColumn(format="percent") for name in ("accuracy", "low", "high")}
+    st.dataframe(retraining.accuracy_rows(about), column_config=share)
+    st.caption(f"Accuracy with its 95 % interval. {plain(retraining.changed_sentence(about))}")
+    if about["tests"]:
+        shares = {name: st.column_config.NumberColumn(format="percent") for name in retraining.TITLES.values()}
+        st.dataframe(retraining.example_rows(about), hide_index=True, column_config=shares)
+        st.caption("Probability of the true label, the mean over seeds.")
+    st.caption("Open this version beside the workspace, which stays as it is; not opening it is going back.")
+    st.code(f"influscope dashboard {version.folder} --port 8502", language=None, wrap_lines=True)
