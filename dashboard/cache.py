@@ -16,6 +16,15 @@ from attribution.errors import UserError
 from attribution.index import Part, parts
 from attribution.neighbours import nearest_examples
 from attribution.pairs import WordPairs, pairs_parts, word_pairs
+from attribution.perturbing import (
+    Replacement,
+    Search,
+    copy_scores,
+    own_replacement,
+    search_replacements,
+    synonyms_and_antonyms_of,
+    synonyms_of,
+)
 from attribution.query import Query, make_query, with_tokens
 from attribution.registry import required_parts, run_method, standard_parts
 from attribution.report import report as report_of
@@ -23,6 +32,7 @@ from attribution.results import ScoreTable, SpanScore, TokenScores, WordScore
 from attribution.scoring import FIDELITY
 from attribution.span_scores import important_spans
 from attribution.spans import Finder, Span
+from attribution.words import Copies
 from attribution.workspace import Workspace, open_workspace
 from dashboard import background
 from dashboard.artifact_charts import influence_scatter
@@ -255,6 +265,41 @@ def _important(_query: Query, key: tuple, finder: str) -> list[tuple[Span, float
 def important(asked: Query, finder: str) -> list[tuple[Span, float]]:
     """The spans of the test text with their importance, the most important first; UserError where they are none."""
     return _important(asked, key_of_query(asked), finder)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _copy_scores(_query: Query, key: tuple) -> Copies:
+    return copy_scores(_query, _query.saliency("gradient_x_input") if _query.tokens else _query.quantity())
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def _search(_query: Query, key: tuple, train_id: int, raises: bool, antonyms: bool) -> Search:
+    lexicon = synonyms_and_antonyms_of if antonyms else synonyms_of
+    return search_replacements(_query, _copy_scores(_query, key), [train_id], raises=raises, lexicon=lexicon)[0]
+
+
+def replacements(asked: Query, train_id: int, *, raises: bool, antonyms: bool) -> Search:
+    """The words of a training example whose change raises or lowers what is asked, the best first."""
+    return _search(asked, key_of_query(asked), train_id, raises, antonyms)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def _own_replacement(_query: Query, key: tuple, train_id: int, place: tuple[int, int], other: str) -> Replacement:
+    segment, start = place
+    return own_replacement(_query, _copy_scores(_query, key), train_id, segment=segment, start=start, other=other)
+
+
+def own_word(asked: Query, train_id: int, place: tuple[int, int], other: str) -> Replacement:
+    """A word of the user's own at a place (text, character) of a training example; UserError where it cannot be."""
+    return _own_replacement(asked, key_of_query(asked), train_id, place, other)
+
+
+@st.cache_resource(show_spinner=False, max_entries=128)
+def places(train_id: int) -> dict[tuple[int, int], str]:
+    """The words of a training example that the model reads, by text (0, or 1 of a pair) and first character."""
+    row = workspace().train.loc[train_id]
+    example = workspace().classifier.example(row["text"], row["text_pair"] if workspace().is_pair else None)
+    return {(word.segment, word.start): word.text for word in example.words if not word.special}
 
 
 def key_of(table: ScoreTable, settings: Settings) -> tuple:

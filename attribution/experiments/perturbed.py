@@ -179,8 +179,8 @@ def random_changes(run: Run, test: int, words: str, count: int) -> list[Change]:
 def rounds(offers: Sequence[Sequence[Sequence[Change]]], most: int, *, once: bool) -> list[list[list[Change]]]:
     """What each test example takes, round after round: (most rounds, tests, at most one change).
 
-    offers: for every test the lists of its changes, which take turns. `once`: a training example is changed once, for
-    the test that comes first, which then has one change that others lack; a list that has run out is passed over.
+    offers: for every test the lists of its changes, which take turns; one that has run out is passed over. `once`: a
+    training example is changed once, for the test that comes first; the others go on to their next best change.
     """
     taken: set[int] = set()
     turns = [[iter(each) for each in lists] for lists in offers]
