@@ -23,9 +23,9 @@ def table(found: Sequence[Replacement], n_train: int, most: int = SHOWN) -> pd.D
         {
             "word": [each.word for each in found[:most]],
             "instead": [each.other for each in found[:most]],
-            "kind": [each.kind for each in found[:most]],
-            "influence": [each.score for each in found[:most]],
             "predicted": [each.score / n_train for each in found[:most]],
+            "influence": [each.score for each in found[:most]],
+            "kind": [each.kind for each in found[:most]],
         }
     )
 

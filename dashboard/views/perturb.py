@@ -66,9 +66,9 @@ def _ranked(asked: Query, train_id: int, *, raises: bool, antonyms: bool) -> Rep
         column_config={
             "word": st.column_config.TextColumn("Word"),
             "instead": st.column_config.TextColumn("Instead"),
-            "kind": st.column_config.TextColumn("Kind"),
+            "predicted": st.column_config.NumberColumn("Predicted", format="%+.4f"),
             "influence": st.column_config.NumberColumn("I(z, z̃, F)", format="%+.3g"),
-            "predicted": st.column_config.NumberColumn("Predicted", format="%+.2e"),
+            "kind": st.column_config.TextColumn("Kind"),
         },
     )
     st.caption(f"Tried: {tried}. The first matters most here; the others are drawn (Meng et al. 2020 §4.2).")
