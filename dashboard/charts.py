@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 SUPPORTS, OPPOSES = "#2166ac", "#e08214"
-INK = {False: "#1c2024", True: "#e8eaed"}
+INK = {False: "#0d1116", True: "#e8eaed"}
 
 
 def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> go.Figure:

@@ -16,15 +16,18 @@ _SHARED_THEME = {
 
 _LIGHT_THEME = {
     "primaryColor": "#2166ac",
+    "codeTextColor": "#0d1116",
     "backgroundColor": "#ffffff",
     "secondaryBackgroundColor": "#f7f8fa",
-    "textColor": "#1c2024",
+    "textColor": "#0d1116",
     "borderColor": "#e4e7ec",
     "chartCategoricalColors": json.dumps(["#2166ac", "#e08214", "#5aae61", "#7b6fb0", "#667085", "#b2455f"]),
 }
 
 _DARK_THEME = {
-    "primaryColor": "#7db4ea",
+    "primaryColor": "#3577b8",
+    "linkColor": "#7db4ea",
+    "codeTextColor": "#e8eaed",
     "backgroundColor": "#0f1216",
     "secondaryBackgroundColor": "#1a2027",
     "textColor": "#e8eaed",

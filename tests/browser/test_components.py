@@ -14,7 +14,7 @@ from dashboard.launch_options import streamlit_arguments
 
 HERE = Path(__file__).parent
 COMPONENTS = HERE.parents[1] / "dashboard" / "components"
-THEMES = {"light": ("#ffffff", "#1c2024"), "dark": ("#0f1216", "#e8eaed")}
+THEMES = {"light": ("#ffffff", "#0d1116"), "dark": ("#0f1216", "#e8eaed")}
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +288,7 @@ def test_data_that_no_browser_reads_is_refused(value):
 
 @pytest.mark.parametrize(
     ("scheme", "background", "text"),
-    [("light", "rgb(255, 255, 255)", "rgb(28, 32, 36)"), ("dark", "rgb(15, 18, 22)", "rgb(232, 234, 237)")],
+    [("light", "rgb(255, 255, 255)", "rgb(13, 17, 22)"), ("dark", "rgb(15, 18, 22)", "rgb(232, 234, 237)")],
 )
 def test_theme_follows_the_system(gallery, open_page, scheme, background, text):
     """The page and the components inside it take the colours of the system's scheme."""
