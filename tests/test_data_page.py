@@ -247,3 +247,15 @@ def test_the_verdict_goes_by_the_interval_against_random_edits() -> None:
     assert "+2.00 points (+1.00 to +3.00)" in retraining.verdict(about(0.01, 0.03))
     assert "cannot be told" in retraining.verdict(about(-0.01, 0.03))
     assert "did worse" in retraining.verdict(about(-0.03, -0.01)) and "−2.00" in retraining.verdict(about(-0.03, -0.01))
+
+
+def test_a_word_is_changed_from_the_row(ready: Workspace, open_app: OpenApp) -> None:
+    """A word of one's own becomes an edit of the text; what the imported data says stands beside it."""
+    app = opened(open_app, ready, row="5", test="1")
+    app.toggle(key="change a word").set_value(True).run()
+    app.text_input(key="perturb own 5").set_value("splendid").run()
+    app.button(key="add own replacement").click().run()
+    assert not app.exception
+    changed = EditLog(ready).current()[5].text
+    assert changed is not None and "splendid" in changed and changed != ready.train.at[5, "text"]
+    assert "text changed" in said(app.markdown)

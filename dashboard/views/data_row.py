@@ -6,11 +6,12 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from attribution.editing import RowEdit, note, relabel, remove
+from attribution.editing import RowEdit, note, perturb, relabel, remove
 from dashboard import cache, data_tables, editing, state
 from dashboard.components import training_rows
 from dashboard.data_tables import State
 from dashboard.markdown import plain
+from dashboard.views import perturb as perturb_view
 
 NEIGHBOURS = 3
 
@@ -134,6 +135,28 @@ def _actions(train_id: int, row: pd.Series, edit: RowEdit, known: pd.Series | No
             on_click=lambda: editing.undo([latest], f"Undone: edit {latest}"),
         )
         _note(train_id, edit)
+    if not removed:
+        _change_a_word(train_id)
+
+
+def _change_a_word(train_id: int) -> None:
+    """Other words for those of the example, ranked by what they do to the test example last looked at."""
+    if not st.toggle(
+        "Change a word",
+        key="change a word",
+        persist_state="session",
+        help="Ranks replacements by what they are predicted to do to the test example last looked at.",
+    ):
+        return
+    selection = state.current()
+    perturb_view.render(
+        cache.query_of(selection, token=selection.token),
+        train_id,
+        lambda found: editing.act(
+            f"Training example {train_id}: “{found.word}” is now “{found.other}”",
+            perturb(train_id, text=found.text, text_pair=found.text_pair),
+        ),
+    )
 
 
 def _note(train_id: int, edit: RowEdit) -> None:

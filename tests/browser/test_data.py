@@ -41,6 +41,7 @@ def test_from_a_suspect_to_an_edit_and_back(made, launch, open_page):
     page.keyboard.press("l")
     expect(page.get_by_text("1 edit", exact=True)).to_be_visible()
     assert set(log.current()) == {order[1]}
+    expect(page.get_by_role("button", name="Undo")).to_be_enabled()  # before that its key does nothing
     page.keyboard.press("u")
     expect(page.get_by_text("1 edit", exact=True)).to_have_count(0)
     assert log.current() == {}
