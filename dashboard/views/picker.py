@@ -57,7 +57,7 @@ def mispredictions(table: pd.DataFrame) -> None:
     wrong = table.index[table["wrong"].to_numpy(dtype=bool)].tolist()
     test = state.current().test
     at = wrong.index(test) if test in wrong else -1
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, width="content", vertical_alignment="center", gap="small"):
         for name, key, to in (("Previous wrong", "P", at - 1), ("Next wrong", "N", at + 1)):
             inside = 0 <= to < len(wrong)
             st.button(
