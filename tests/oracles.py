@@ -127,7 +127,9 @@ def training_gradients(workspace: Workspace, names: tuple[str, ...], state: int 
         label = workspace.labels.index(row["label"])
         loss = -log_probability(model, encoded(workspace, row), label)
         rows.append(flat_gradient(model, loss, names))
-    return np.stack(rows)
+    made = np.stack(rows)
+    made.flags.writeable = False  # kept for other tests
+    return made
 
 
 @cache

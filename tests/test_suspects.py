@@ -142,7 +142,7 @@ def test_directions_over_the_head_are_normalised_gradients(workspace: Workspace)
         if value.dim() == 2 and name.startswith(("bert.encoder.layer.2.", "bert.pooler.", "classifier."))
     )
     whole = training_gradients(workspace, names)
-    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    whole = whole / np.linalg.norm(whole, axis=1, keepdims=True)
     assert np.abs(found @ found.T - whole @ whole.T).mean() < 0.1
 
 
