@@ -18,6 +18,7 @@ from attribution.factor_index import factor_parts
 from attribution.index import Part, build, load, parts
 from attribution.projection import projection_parts
 from attribution.scoring import Choices, fidelity_part, plan
+from attribution.suspects.neighbours import neighbours_part
 from attribution.workspace import Workspace
 from tests.oracles import assert_close, encoded, log_probability, penultimate, plain_model, reopened, with_training_data
 
@@ -31,13 +32,16 @@ ARRAYS = {
     "fidelity": ["spearman"],
     "exact_norms": ["norms"],
     "projections": ["values", "vectors"],
+    "neighbours": ["positions", "cosines"],
 }
 KINDS = tuple(ARRAYS)
+OF_FINAL_STATE = ("neighbours",)
 MADE_FROM = {
     "norms": ["factors", "curvature"],
     "fidelity": ["factors"],
     "exact_norms": ["factors", "curvature"],
     "projections": ["factors", "features"],
+    "neighbours": ["features"],
 }
 
 
@@ -67,6 +71,8 @@ def some_parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> l
             return [exact_norms_part(workspace, "last:1", state, damping=0.1, precision="fp32") for state in states]
         case "projections":
             return projection_parts(workspace, "last:1", 4, 0, checkpoints)
+        case "neighbours":
+            return [neighbours_part(workspace, 3)]
         case "fidelity":
             final = fidelity_part(workspace, plan(workspace, Choices(scope="last:1")))
             return parts(workspace, kind, checkpoints, **dict(final.options))
@@ -255,7 +261,7 @@ class TestKey:
     def test_every_part_has_its_own(self, moving: Workspace) -> None:
         """Kinds and saved states never share a folder."""
         folders = [part.folder(moving) for kind in KINDS for part in some_parts(moving, kind, "all")]
-        assert len(set(folders)) == len(folders) == 3 * len(KINDS)
+        assert len(set(folders)) == len(folders) == 3 * len(KINDS) - 2 * len(OF_FINAL_STATE)
 
     def test_scope_precision_and_damping_are_in_it(self, workspace: Workspace) -> None:
         """Every choice that changes the content has a folder of its own."""
