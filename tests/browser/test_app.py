@@ -179,6 +179,7 @@ def test_confusion_matrix_filters_and_a_row_leads_to_its_explanation(hostile, op
     expect(chosen).to_be_visible()
     press(page, square(page, fullest))
     expect(everything).to_be_visible()
+    settled(page)
 
     test = str(page.get_by_test_id("glide-cell-1-0").text_content())
     press(page, page.get_by_test_id("stDataFrame").locator("canvas").first, x=17, y=50)
