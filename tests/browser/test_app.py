@@ -96,6 +96,7 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
     page.reload()
     expect(why).to_be_visible(timeout=PATIENT)
     expect(page.get_by_text("misprediction 2 of")).to_be_visible()
+    settled(page)
     chosen = page.locator(".token[aria-selected=true]")
     expect(chosen).to_have_text(name)
     click(chosen)
