@@ -11,19 +11,16 @@ from attribution.experiments.perturbed import (
     RANDOM,
     Aim,
     Candidates,
-    Change,
     Damping,
     Explained,
     Saliency,
     Searching,
     SearchScope,
     Shortlist,
-    best_changes,
+    chosen_changes,
     groups_of,
     likeliest_others,
     plan_of,
-    random_changes,
-    rounds,
     searching,
     searching_seconds,
     shares,
@@ -140,7 +137,7 @@ def adversarial(
     }
     plan, counts, positions, how = _settings(run, **values)
     groups = groups_of(len(positions), together)
-    chosen = _chosen(run, positions, counts, how, groups)
+    chosen = chosen_changes(run, positions, _aims(run, positions), CHANGES, counts, how, groups, once=True)
     made = trained_with(
         run, plan, positions, chosen, groups, lambda group: positions[group], seeds=seeds, replaces=True
     )
@@ -171,32 +168,6 @@ def _aims(run: Run, tests: np.ndarray) -> list[tuple[Aim, Aim]]:
         (Aim(label=int(label), raises=False), Aim(label=int(other), raises=True))
         for label, other in zip(labels, others, strict=True)
     ]
-
-
-def _chosen(
-    run: Run, tests: np.ndarray, counts: list[int], how: Searching, groups: list[np.ndarray]
-) -> dict[tuple[str, int], list[list[Change]]]:
-    """By setting and k, the changes for each test."""
-    offers: dict[str, list[list[list[Change]]]] = {change: [] for change in CHANGES}
-    for done, (test, aims) in enumerate(zip(tests.tolist(), _aims(run, tests), strict=True), start=1):
-        falls, rises = (best_changes(run, test, aim, how) for aim in aims)
-        offers[LOWER].append([falls])
-        offers[RAISE].append([rises])
-        offers[BOTH].append([falls, rises])
-        offers[RANDOM].append([random_changes(run, test, how.words, how.shortlist)])
-        run.progress(done, len(tests), "test examples searched for changes")
-    taken = {
-        change: [rounds([lists[int(at)] for at in group], counts[-1], once=True) for group in groups]
-        for change, lists in offers.items()
-    }
-    return {
-        (change, k): [
-            [c for turn in by_round[:k] for c in turn[at]]
-            for group, by_round in zip(groups, taken[change], strict=True)
-            for at in range(len(group))
-        ]
-        for change, k in wanted(CHANGES, counts)
-    }
 
 
 def _row(

@@ -12,17 +12,14 @@ from attribution.experiments.perturbed import (
     RANDOM,
     Aim,
     Candidates,
-    Change,
     Damping,
     Explained,
     Saliency,
     Searching,
     SearchScope,
     Shortlist,
-    best_changes,
+    chosen_changes,
     plan_of,
-    random_changes,
-    rounds,
     searching,
     searching_seconds,
     shares,
@@ -121,8 +118,8 @@ def fix(
         "l2": l2,
     }
     plan, counts, wrong, held, how = _settings(run, **values)
-    every, chosen = np.concatenate([wrong, held]), _chosen(run, wrong, counts, how)
-    groups = [np.arange(len(wrong))]
+    every, groups = np.concatenate([wrong, held]), [np.arange(len(wrong))]
+    chosen = chosen_changes(run, wrong, _aims(run, wrong), CHANGES, counts, how, groups, once=False)
     made = trained_with(run, plan, every, chosen, groups, lambda group: every, seeds=seeds, replaces=False)
     labels, size = run.workspace.label_ids(run.workspace.test.iloc[every]), len(wrong)
     before = shares(made.plain, labels)[0]
@@ -166,25 +163,6 @@ def _aims(run: Run, wrong: np.ndarray) -> list[tuple[Aim, Aim]]:
         (Aim(label=int(label), raises=True), Aim(label=int(other), raises=False))
         for label, other in zip(labels, predicted, strict=True)
     ]
-
-
-def _chosen(
-    run: Run, wrong: np.ndarray, counts: list[int], how: Searching
-) -> dict[tuple[str, int], list[list[Change]]]:
-    """By setting and k, the copies to add for each test."""
-    offers: dict[str, list[list[list[Change]]]] = {change: [] for change in CHANGES}
-    for done, (test, aims) in enumerate(zip(wrong.tolist(), _aims(run, wrong), strict=True), start=1):
-        rises, falls = (best_changes(run, test, aim, how) for aim in aims)
-        offers[RAISE].append([rises])
-        offers[LOWER].append([falls])
-        offers[BOTH].append([rises, falls])
-        offers[RANDOM].append([random_changes(run, test, how.words, how.shortlist)])
-        run.progress(done, len(wrong), "test examples searched for changes")
-    taken = {change: rounds(lists, counts[-1], once=False) for change, lists in offers.items()}
-    return {
-        (change, k): [[c for turn in taken[change][:k] for c in turn[at]] for at in range(len(wrong))]
-        for change, k in wanted(CHANGES, counts)
-    }
 
 
 def _row(change: str, k: int, added: int, before: np.ndarray, right: np.ndarray, size: int) -> Row:

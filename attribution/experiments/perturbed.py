@@ -176,6 +176,43 @@ def random_changes(run: Run, test: int, words: str, count: int) -> list[Change]:
     return made
 
 
+def chosen_changes(
+    run: Run,
+    tests: np.ndarray,
+    aims: Sequence[tuple[Aim, Aim]],
+    changes: Sequence[str],
+    counts: Sequence[int],
+    how: Searching,
+    groups: Sequence[np.ndarray],
+    *,
+    once: bool,
+) -> dict[tuple[str, int], list[list[Change]]]:
+    """By setting and k, the changes for each test.
+
+    changes: the names of the two directions, in the order of each test's aims, of both in turns and of the control.
+    groups: places of the tests that are changed together; `once` is said in `rounds`.
+    """
+    offers: dict[str, list[list[list[Change]]]] = {change: [] for change in changes}
+    for done, (test, pair) in enumerate(zip(tests.tolist(), aims, strict=True), start=1):
+        first, second = (best_changes(run, test, aim, how) for aim in pair)
+        control = random_changes(run, test, how.words, how.shortlist)
+        for change, lists in zip(changes, ([first], [second], [first, second], [control]), strict=True):
+            offers[change].append(lists)
+        run.progress(done, len(tests), "test examples searched for changes")
+    taken = {
+        change: [rounds([lists[int(at)] for at in group], counts[-1], once=once) for group in groups]
+        for change, lists in offers.items()
+    }
+    return {
+        (change, k): [
+            [c for turn in by_round[:k] for c in turn[at]]
+            for group, by_round in zip(groups, taken[change], strict=True)
+            for at in range(len(group))
+        ]
+        for change, k in wanted(changes, counts)
+    }
+
+
 def rounds(offers: Sequence[Sequence[Sequence[Change]]], most: int, *, once: bool) -> list[list[list[Change]]]:
     """What each test example takes, round after round: (most rounds, tests, at most one change).
 
