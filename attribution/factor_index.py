@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attribution.factors import Pair, Pass, fast_dtype, leading, run_pass, spanned
 from attribution.index import BUILDERS, Part, Progress, checksums, is_sound, load, parts, silent
-from attribution.model import Classifier, Entering, length_sorted_batches
+from attribution.model import Classifier, Encoded, Entering, length_sorted_batches
 from attribution.scope import Scope, make_scope
 from attribution.storage import write_atomically
 from attribution.workspace import Workspace
@@ -279,7 +279,7 @@ def _passes(
     workspace: Workspace,
     part: Part,
     scope: Scope,
-    encoded: Mapping[str, list[list[int]]],
+    encoded: Encoded,
     labels: np.ndarray,
     watch: int | None = None,
 ) -> Iterator[tuple[np.ndarray, Pass]]:

@@ -23,6 +23,7 @@ from attribution.packed import packed_blocks
 from attribution.tokens import Token, Word, cuts_of, tokens_of, words_of
 
 Inputs = dict[str, Tensor]
+Encoded = Mapping[str, list[list[int]]]
 Entering = tuple[int, Tensor] | None
 
 
@@ -169,7 +170,7 @@ class Classifier:
             )
         return made
 
-    def pad(self, encoded: Mapping[str, list[list[int]]], rows: Sequence[int]) -> Inputs:
+    def pad(self, encoded: Encoded, rows: Sequence[int]) -> Inputs:
         """Model inputs of the named rows, padded on the right to the longest of them."""
         features = [{name: encoded[name][row] for name in encoded} for row in rows]
         padded = self.tokenizer.pad(features, return_tensors="pt", padding_side="right")
@@ -214,7 +215,7 @@ class Classifier:
 
     def collect(
         self,
-        encoded: Mapping[str, list[list[int]]],
+        encoded: Encoded,
         *,
         weights: Mapping[str, Tensor] | None = None,
         progress: Callable[[int], None] = lambda done: None,

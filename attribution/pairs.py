@@ -17,7 +17,7 @@ from attribution.errors import UserError
 from attribution.factors import read_tokens, run_pass
 from attribution.head import cosine
 from attribution.index import Part, Progress, silent
-from attribution.model import Example, length_sorted_batches
+from attribution.model import Encoded, Example, length_sorted_batches
 from attribution.parameters import checked
 from attribution.query import Query, with_tokens
 from attribution.registry import get_method
@@ -32,8 +32,6 @@ from attribution.workspace import Workspace
 METHOD = "saliency_influence"
 ROOM = 250_000_000
 TOKENS = 512
-
-Encoded = dict[str, list[list[int]]]
 
 
 @dataclass(frozen=True, kw_only=True)

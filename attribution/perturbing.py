@@ -19,7 +19,7 @@ from attribution.model import Example
 from attribution.quantity import Quantity
 from attribution.query import Query
 from attribution.results import WordScore
-from attribution.scoring import Choices, plan, sides_of
+from attribution.scoring import Choices, copies_of, plan, sides_of
 from attribution.tokens import Word
 from attribution.words import Copies, erased_rows, training_examples
 
@@ -91,15 +91,7 @@ def copy_scores(query: Query, quantity: Quantity, choices: Choices = DEFAULT, pr
 
     EK-FAC is fitted first where the index has none yet; nothing else of an index is read.
     """
-    planned = plan(query.workspace, choices)
-    if planned.scorer == "index":
-        planned = replace(planned, scorer="sweep")
-    sides = sides_of(query, quantity, planned, progress, [])
-
-    def copies(encoded: dict[str, list[list[int]]], labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        return sum((rate * side.copies(encoded, labels, owner) for rate, side in sides), np.zeros(len(labels)))
-
-    return copies
+    return copies_of(sides_of(query, quantity, plan(query.workspace, choices, indexed=False), progress, []))
 
 
 def search_replacements(

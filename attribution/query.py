@@ -61,7 +61,7 @@ class Query:
 
     @property
     def probabilities(self) -> dict[str, float]:
-        return dict(zip(self.workspace.labels, softmax(self.logits[None])[0].tolist(), strict=True))
+        return dict(zip(self.workspace.labels, softmax(self.logits).tolist(), strict=True))
 
     @property
     def label_name(self) -> str:

@@ -4,7 +4,7 @@ Three scorers answer alike (`attribution.sides`): the head in closed form, the i
 an index's answer is scored again by the sweep.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from attribution.exact_norms import kept_index
 from attribution.factor_index import FactorIndex, factor_parts, open_factors
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
+from attribution.model import Encoded
 from attribution.projection import Kernel, open_kernel, projection_parts
 from attribution.quantity import Explained, OfLogits
 from attribution.query import Query, Question
@@ -26,7 +27,7 @@ from attribution.results import Scored
 from attribution.scope import Scope, first_block, make_scope
 from attribution.sides import HeadSide, IndexSide, Side, SweepSide, head_norms
 from attribution.variants import Copy, State, weights_of
-from attribution.words import words_by_erasure
+from attribution.words import Copies, words_by_erasure
 from attribution.workspace import Workspace
 
 SOLVERS = ("auto", "identity", "exact", "ekfac", "cg", "lissa", "arnoldi")
@@ -96,8 +97,11 @@ class Plan:
         return wanted
 
 
-def plan(workspace: Workspace, choices: Choices) -> Plan:
-    """Settle scope, solver and scorer. Raises UserError where the choices do not fit one another or the model."""
+def plan(workspace: Workspace, choices: Choices, *, indexed: bool = True) -> Plan:
+    """Settle scope, solver and scorer. Raises UserError where the choices do not fit one another or the model.
+
+    Not `indexed`: the sweep stands in for the index, where few rows are asked about and none of the training data's.
+    """
     scope = make_scope(workspace.classifier, choices.scope, bias=choices.bias)
     head = workspace.classifier.anatomy.head_name
     is_head = {name.rpartition(".")[0] for name in scope.names} == {head}
@@ -114,6 +118,8 @@ def plan(workspace: Workspace, choices: Choices) -> Plan:
         found: Any = "head" if closed else "index" if indexable else "sweep"
     else:
         found = choices.scorer
+    if found == "index" and not indexed:
+        found = "sweep"
     return Plan(choices=choices, scope=scope, solver=solver, scorer=found)
 
 
@@ -159,9 +165,6 @@ def score(query: Question, quantity: Explained, choices: Choices, progress: Prog
     sides = sides_of(query, quantity, planned, progress, notes)
     total = sum((rate * side.train(progress) for rate, side in sides), np.zeros(len(workspace.train)))
 
-    def copies(encoded: dict[str, list[list[int]]], labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        return sum((rate * side.copies(encoded, labels, owner) for rate, side in sides), np.zeros(len(labels)))
-
     def rerank() -> Scored:
         rows, scores = np.argsort(-total, kind="stable")[:RERANKED], total.copy()
         scores[rows] = sum(rate * side.exactly(rows) for rate, side in sides)
@@ -176,7 +179,7 @@ def score(query: Question, quantity: Explained, choices: Choices, progress: Prog
         notes=tuple(notes),
         scope=choices.scope,
         scope_size=planned.scope.count,
-        words=lambda positions: words_by_erasure(query, copies, positions),
+        words=lambda positions: words_by_erasure(query, copies_of(sides), positions),
     )
     return replace(quick, rerank=rerank) if planned.scorer == "index" else quick
 
@@ -193,6 +196,15 @@ def sides_of(
         )
         for state in planned.states(workspace)
     ]
+
+
+def copies_of(sides: Sequence[tuple[float, Side]]) -> Copies:
+    """What gives the scores of any encoded rows, summed over the states."""
+
+    def copies(encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        return sum((rate * side.copies(encoded, labels, owner) for rate, side in sides), np.zeros(len(labels)))
+
+    return copies
 
 
 def side_of(

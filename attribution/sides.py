@@ -17,8 +17,9 @@ from attribution.exact_norms import exact_norms_part
 from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Part, Progress, load, silent
+from attribution.model import Encoded
 from attribution.scope import Scope
-from attribution.sweep import Encoded, Metric, layer_dots, products, sweep
+from attribution.sweep import Metric, layer_dots, products, sweep
 from attribution.variants import State, weights_of
 from attribution.workspace import Workspace
 

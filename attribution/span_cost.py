@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from attribution.factor_index import DTYPES, precision_of
+from attribution.model import Encoded
 from attribution.parameters import checked
 from attribution.query import Query, sample_ids
 from attribution.registry import get_method
@@ -16,7 +17,6 @@ from attribution.sweep import sweep
 from attribution.words import erased_rows, training_examples
 
 SAMPLE, TIMED = 32, 2048
-Encoded = dict[str, list[list[int]]]
 
 
 def search_seconds(query: Query, name: str, parameters: Mapping[str, Any]) -> float:

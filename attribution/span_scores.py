@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from attribution.index import Progress, silent
-from attribution.model import Classifier, Example, length_sorted_batches
+from attribution.model import Classifier, Encoded, Example, length_sorted_batches
 from attribution.quantity import Importance, Quantity
 from attribution.query import Query
 from attribution.results import Scored, SpanScore, WordScore
@@ -118,9 +118,7 @@ class Units:
             row += len(own)
         return made
 
-    def _masked(
-        self, encoded: dict[str, list[list[int]]], owner: np.ndarray, note: Callable[[float], None]
-    ) -> np.ndarray:
+    def _masked(self, encoded: Encoded, owner: np.ndarray, note: Callable[[float], None]) -> np.ndarray:
         """The scores of masked examples: (rows,). What masking makes alike, under one label, is run once."""
         workspace = self.query.workspace
         labels, scores = workspace.label_ids(workspace.train.iloc[owner]), np.zeros(len(owner))
@@ -165,7 +163,7 @@ class Units:
 
 def masked_rows(
     examples: Sequence[Example], spans: Sequence[Sequence[Span]], erased: int
-) -> tuple[dict[str, list[list[int]]], np.ndarray]:
+) -> tuple[Encoded, np.ndarray]:
     """Each example with one of its spans after the other masked: the encoded rows, and which example each is of."""
     encoded, owner = erased_rows(examples, [[span.tokens for span in own] for own in spans], erased)
     masked = np.flatnonzero(np.diff(owner, prepend=-1) == 0)  # an example's first row is whole

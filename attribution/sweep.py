@@ -16,9 +16,7 @@ from torch.autograd import forward_ad
 from attribution.ekfac import Layer, weighted_squares
 from attribution.factor_index import States, padded_states
 from attribution.factors import Pair, computing_in, read_tokens, run_pass
-from attribution.model import Classifier, length_sorted_batches
-
-Encoded = Mapping[str, list[list[int]]]
+from attribution.model import Classifier, Encoded, length_sorted_batches
 
 
 @dataclass(frozen=True, kw_only=True)

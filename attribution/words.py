@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from attribution.model import Example
+from attribution.model import Encoded, Example
 from attribution.query import Question
 from attribution.results import WordScore
 from attribution.tokens import Word
 
-Copies = Callable[[dict[str, list[list[int]]], np.ndarray, np.ndarray], np.ndarray]
+Copies = Callable[[Encoded, np.ndarray, np.ndarray], np.ndarray]
 
 
 def words_by_erasure(query: Question, score: Copies, positions: Sequence[int]) -> list[list[WordScore]]:
@@ -56,7 +56,7 @@ def word_parts(examples: Sequence[Example], scores: np.ndarray) -> list[list[Wor
 
 def erased_rows(
     examples: Sequence[Example], erasures: Sequence[Sequence[tuple[int, ...]]], erased: int
-) -> tuple[dict[str, list[list[int]]], np.ndarray]:
+) -> tuple[Encoded, np.ndarray]:
     """Each example whole, then with one set of its tokens after the other replaced by the token id `erased`.
 
     Returns the encoded rows, not padded, and which example each belongs to.

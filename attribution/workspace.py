@@ -268,9 +268,9 @@ class Workspace:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Row-wise softmax in float64: (rows, labels) to (rows, labels)."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    """Probabilities in float64, over the last axis: (…, labels) to (…, labels)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def open_workspace(directory: str | Path, *, device: str = "auto") -> Workspace:

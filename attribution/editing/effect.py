@@ -7,7 +7,7 @@ An estimate to first order: it is good for few edits and gets worse the more of 
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from attribution.parameters import checked
 from attribution.query import Query
 from attribution.registry import get_method
 from attribution.results import Scorer
-from attribution.scoring import plan, sides_of
+from attribution.scoring import copies_of, plan, sides_of
 
 METHODS = ("influence_head", "influence")
 
@@ -70,14 +70,12 @@ def predicted_effect(
         raise unknown("normalise for a predicted effect, whose size it divides out", choices.normalise, ("none",))
     began = time.perf_counter()
     workspace, ids, notes = question.workspace, changed_ids(edits), []
-    planned = plan(workspace, choices)
-    if planned.scorer == "index":  # the edited examples alone need none
-        planned = plan(workspace, replace(choices, scorer="sweep"))
+    planned = plan(workspace, choices, indexed=False)
     changes = np.zeros(len(ids))
     if len(ids):
         sides = sides_of(question, question.quantity(), planned, progress, notes)
         encoded, labels, owner, signs = _rows(question, edits, ids)
-        scores = sum((rate * side.copies(encoded, labels, owner) for rate, side in sides), np.zeros(len(labels)))
+        scores = copies_of(sides)(encoded, labels, owner)
         place = workspace.train.index.get_indexer(list(ids))
         np.add.at(changes, np.searchsorted(place, owner), signs * scores / len(workspace.train))
     order = np.argsort(-np.abs(changes), kind="stable")

@@ -23,8 +23,7 @@ class Measured:
     @classmethod
     def of(cls, logits: Mapping[str, np.ndarray], labels: np.ndarray) -> "Measured":
         """From logits (seeds, tests, labels) by kind."""
-        shares = {name: softmax(v.reshape(-1, v.shape[-1])).reshape(v.shape) for name, v in logits.items()}
-        return cls(shares=shares, labels=labels)
+        return cls(shares={name: softmax(found) for name, found in logits.items()}, labels=labels)
 
     def right(self, kind: str) -> np.ndarray:
         """Whether each model predicts each test example's true label: (seeds, tests)."""

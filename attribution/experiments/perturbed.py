@@ -299,7 +299,7 @@ def searching_seconds(run: Run, test: int, aims: Sequence[Aim], how: Searching, 
 
 def shares(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whether each test is right, and its label's probability, from logits (seeds, tests, labels): (seeds, tests)."""
-    probabilities = softmax(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
+    probabilities = softmax(logits)
     own = np.take_along_axis(probabilities, np.broadcast_to(labels[:, None], (*logits.shape[:-1], 1)), axis=-1)[..., 0]
     return (logits.argmax(axis=-1) == labels).astype(np.float64), own
 

@@ -127,7 +127,7 @@ def explained_labels(run: Run, tests: np.ndarray, label: str) -> np.ndarray:
 
 def measured(logits: np.ndarray, labels: np.ndarray, output: str) -> np.ndarray:
     """The output of each test example's label from logits (…, tests, labels): (…, tests)."""
-    shares = softmax(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
+    shares = softmax(logits)
     own = np.take_along_axis(shares, np.broadcast_to(labels[:, None], (*logits.shape[:-1], 1)), axis=-1)[..., 0]
     if output == "probability":
         return own

@@ -9,7 +9,7 @@ import torch
 from attribution.errors import UserError
 from attribution.experiments.measures import drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
-from attribution.model import Classifier, Example, length_sorted_batches
+from attribution.model import Classifier, Encoded, Example, length_sorted_batches
 from attribution.parameters import Choice, Name, Range
 from attribution.query import Query, make_query
 from attribution.registry import get_method, run_method
@@ -156,7 +156,7 @@ def _embeddings(classifier: Classifier, examples: Sequence[Example], spans: Sequ
     return made
 
 
-def start_states(classifier: Classifier, encoded: dict[str, list[list[int]]]) -> np.ndarray:
+def start_states(classifier: Classifier, encoded: Encoded) -> np.ndarray:
     """The state of the first token after the last block, for encoded rows: (rows, width)."""
     seen: list[torch.Tensor] = []
 

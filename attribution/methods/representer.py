@@ -12,6 +12,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from attribution.errors import UserError
 from attribution.index import Progress, load, parts
+from attribution.model import Encoded
 from attribution.parameters import Range
 from attribution.query import Query
 from attribution.registry import example_method
@@ -110,7 +111,7 @@ def representer(
     head = workspace.memo(("representer", l2), lambda: refit(features, labels, len(workspace.labels), l2))
     scores = head.alpha[:, query.label] * (features @ query.features)
 
-    def copies(encoded: dict[str, list[list[int]]], targets: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    def copies(encoded: Encoded, targets: np.ndarray, owner: np.ndarray) -> np.ndarray:
         changed = query.classifier.collect(encoded)[0].astype(np.float64)
         wrong = (targets == query.label) - softmax(changed @ head.weight.T)[:, query.label]
         return wrong / (2 * l2 * len(labels)) * (changed @ query.features)

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from attribution.index import Progress, load, parts
+from attribution.model import Encoded
 from attribution.parameters import Range
 from attribution.query import Query
 from attribution.registry import example_method
@@ -36,7 +37,7 @@ def _similar(query: Query, progress: Progress, measure: Measure) -> Scored:
     (part,) = parts(query.workspace, "features")
     train = np.asarray(load(query.workspace, part, progress)["features"])
 
-    def copies(encoded: dict[str, list[list[int]]], labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    def copies(encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
         return measure(query.features, query.classifier.collect(encoded)[0]).astype(np.float64)
 
     return Scored(
