@@ -15,11 +15,11 @@ from attribution.editing.effect import Effect, predicted_effect
 from attribution.errors import UserError
 from attribution.group import GroupTable, attribute_group, make_group, whole_test_set
 from attribution.index import Part, Progress, parts
+from attribution.neighbours import NEAREST, neighbours, neighbours_part
 from attribution.provenance import spreadsheet_csv, workspace_provenance
 from attribution.self_influence import needed_parts
-from attribution.suspects import Cluster, Duplicates, find_duplicates, hard_clusters, neighbours, suspicious_labels
+from attribution.suspects import Cluster, Duplicates, find_duplicates, hard_clusters, suspicious_labels
 from attribution.suspects.clusters import cluster_parts
-from attribution.suspects.neighbours import NEAREST, neighbours_part
 from dashboard import background, cache, state
 from dashboard.data_tables import State, log_rows
 

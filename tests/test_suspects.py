@@ -10,10 +10,10 @@ import pytest
 
 from attribution.factor_index import factor_parts
 from attribution.index import build, load, parts
+from attribution.neighbours import nearest, neighbours
 from attribution.self_influence import SELF, needed_parts
-from attribution.suspects import CRITERIA, hard_clusters, neighbours, suspicious_labels
+from attribution.suspects import CRITERIA, hard_clusters, suspicious_labels
 from attribution.suspects.clusters import directions, distinctive_words, document_frequency
-from attribution.suspects.neighbours import nearest
 from attribution.suspects.ranking import neighbour_votes, suspected_labels
 from attribution.training import Recipe, train
 from attribution.workspace import Workspace, softmax

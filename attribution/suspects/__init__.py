@@ -2,7 +2,6 @@
 
 from attribution.suspects.clusters import Cluster, hard_clusters
 from attribution.suspects.duplicates import Duplicates, conflicts, find_duplicates
-from attribution.suspects.neighbours import neighbours, neighbours_part
 from attribution.suspects.ranking import CRITERIA, suspicious_labels
 
 __all__ = [
@@ -12,7 +11,5 @@ __all__ = [
     "conflicts",
     "find_duplicates",
     "hard_clusters",
-    "neighbours",
-    "neighbours_part",
     "suspicious_labels",
 ]

@@ -5,8 +5,8 @@ import pandas as pd
 
 from attribution.errors import unknown
 from attribution.index import Progress, load, parts, silent
+from attribution.neighbours import NEAREST, neighbours
 from attribution.self_influence import LOSS, SELF, losses
-from attribution.suspects.neighbours import NEAREST, neighbours
 from attribution.workspace import Workspace, softmax
 
 CRITERIA = {
