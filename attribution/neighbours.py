@@ -67,11 +67,9 @@ def nearest_examples(
     one pass over the features (train × width), which are computed where they are not yet.
     """
     ids = workspace.train.index
-    if train_id not in ids:
-        raise UserError(f"No training example {train_id}: workspace '{workspace.name}' has {ids[0]} to {ids[-1]}.")
+    (at,) = workspace.train_positions([train_id])
     (part,) = parts(workspace, "features")
     features = np.asarray(load(workspace, part, progress)["features"])
-    at = ids.get_loc(train_id)
     alike = cosines(features[at], features)
     order = np.argsort(-alike, kind="stable")
     return [(int(ids[other]), float(alike[other])) for other in order[order != at][:count]]

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from attribution.ekfac import open_curvature
-from attribution.errors import UserError
 from attribution.factors import read_tokens, run_pass
 from attribution.head import cosine
 from attribution.index import Part, Progress, silent
@@ -72,7 +71,7 @@ def word_pairs(
     values = checked(METHOD, method.parameters, parameters or {})
     assert method.preset is not None
     planned = plan(workspace, method.preset.overlaid(values))
-    position = _position(workspace, train_id)
+    (position,) = workspace.train_positions([train_id])
     (example,) = training_examples(query, [position])
     words = plain_words(example)
     rows = [word.tokens for word in query.example.words] if groups is None else list(groups)
@@ -99,13 +98,6 @@ def pairs_parts(workspace: Workspace, parameters: Mapping[str, Any] | None = Non
     planned = plan(workspace, method.preset.overlaid(checked(METHOD, method.parameters, parameters or {})))
     wanted = planned.parts(workspace)
     return [part for part in wanted if part.kind == "curvature"] if _is_factored(workspace, planned) else wanted
-
-
-def _position(workspace: Workspace, train_id: int) -> int:
-    ids = workspace.train.index
-    if train_id not in ids:
-        raise UserError(f"No training example {train_id}: ids go from {ids.min()} to {ids.max()}.")
-    return int(ids.get_indexer([train_id])[0])
 
 
 def _is_factored(workspace: Workspace, planned: Plan) -> bool:

@@ -144,7 +144,7 @@ def own_replacement(query: Query, score: Copies, train_id: int, *, segment: int,
 
     Raises UserError where no word that the model reads begins there, and for a blank or an unchanged word.
     """
-    (example,) = training_examples(query, [_position(query, train_id)])
+    (example,) = training_examples(query, query.workspace.train_positions([train_id]))
     word = next((w for w in example.words if not w.special and (w.segment, w.start) == (segment, start)), None)
     if word is None:
         raise UserError(f"No word of training example {train_id} that the model reads begins at character {start}.")
@@ -158,7 +158,7 @@ def score_replacements(query: Query, score: Copies, asked: Sequence[Replacement]
     if not asked:
         return []
     ids = list(dict.fromkeys(each.train_id for each in asked))
-    positions = np.array([_position(query, one) for one in ids])
+    positions = np.array(query.workspace.train_positions(ids))
     workspace = query.workspace
     rows = workspace.train.iloc[positions]
     owner = np.concatenate([np.arange(len(ids)), [ids.index(each.train_id) for each in asked]])
@@ -186,18 +186,8 @@ def random_replacement(query: Query, train_id: int, lexicon: Lexicon, draw: np.r
     return _replaced(one, place, other, kind)
 
 
-def _position(query: Query, train_id: int) -> int:
-    index = query.workspace.train.index
-    if train_id not in index:
-        name = query.workspace.name
-        raise UserError(
-            f"No training example {train_id}: train ids of '{name}' go from {index.min()} to {index.max()}."
-        )
-    return int(index.get_indexer([train_id])[0])
-
-
 def _candidates(query: Query, train_ids: Sequence[int], lexicon: Lexicon) -> list[_Candidate]:
-    positions = [_position(query, one) for one in train_ids]
+    positions = query.workspace.train_positions(train_ids)
     examples = training_examples(query, positions) if positions else []
     labels = query.workspace.label_ids(query.workspace.train.iloc[positions])
     made = []

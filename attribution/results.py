@@ -164,20 +164,13 @@ class Ranking(ABC):
         """As `words`, for several training examples in one batch."""
         if self.scored.words is None:
             raise UserError(f"{self.method} does not say which words of a training example made its score.")
-        return self.scored.words(self._positions(train_ids))
+        return self.scored.words(self.workspace.train_positions(train_ids))
 
     def spans_of(self, train_ids: Sequence[int]) -> list[list[SpanScore]]:
         """The scored spans of some training examples, the strongest first; UserError for a method without spans."""
         if self.scored.spans is None:
             raise UserError(f"{self.method} explains by whole training examples: it has no spans.")
-        return self.scored.spans(self._positions(train_ids))
-
-    def _positions(self, train_ids: Sequence[int]) -> list[int]:
-        at = self.workspace.train.index.get_indexer(list(train_ids))
-        if (at < 0).any():
-            missing = [int(i) for i, found in zip(train_ids, at, strict=True) if found < 0]
-            raise UserError(f"No training example {missing[0]}: ids go from {self.ids.min()} to {self.ids.max()}.")
-        return at.tolist()
+        return self.scored.spans(self.workspace.train_positions(train_ids))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -266,6 +266,14 @@ class Workspace:
             raise UserError(f"No test example {test}: test ids of '{self.name}' go from {ids.min()} to {ids.max()}.")
         return self.test.loc[test]
 
+    def train_positions(self, train_ids: Sequence[int]) -> list[int]:
+        """Where training examples stand in the training table; UserError for an id that it does not have."""
+        found, ids = self.train.index.get_indexer(list(train_ids)), self.train.index
+        if (found < 0).any():
+            missing = train_ids[int(np.argmax(found < 0))]
+            raise UserError(f"No training example {missing}: ids go from {ids.min()} to {ids.max()}.")
+        return found.tolist()
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities in float64, over the last axis: (…, labels) to (…, labels)."""

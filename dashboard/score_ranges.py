@@ -1,6 +1,7 @@
 """The scores of an answer in ranges: counts, names and the histogram. Pure functions: no Streamlit."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import plotly.graph_objects as go
@@ -19,7 +20,7 @@ class Ranges:
     edges: np.ndarray
     of: np.ndarray
 
-    @property
+    @cached_property
     def counts(self) -> np.ndarray:
         return np.bincount(self.of, minlength=len(self.edges) - 1)
 

@@ -19,7 +19,6 @@ from attribution.experiments.perturbed import (
     Shortlist,
     chosen_changes,
     groups_of,
-    likeliest_others,
     plan_of,
     searching,
     searching_seconds,
@@ -41,6 +40,7 @@ from attribution.experiments.retrained import (
 )
 from attribution.parameters import Name, Range
 from attribution.retraining import Plan
+from attribution.suspects.ranking import likeliest_others
 
 WORDS = "synonyms"
 LOWER, RAISE = "lower w_y", "raise w_y'"
@@ -163,7 +163,7 @@ def _settings(run: Run, *, k: str, tests: int, **values: Any) -> tuple[Plan, lis
 def _aims(run: Run, tests: np.ndarray) -> list[tuple[Aim, Aim]]:
     """For each test: w_y is to fall, w_y' to rise."""
     labels = run.workspace.label_ids(run.workspace.test.iloc[tests])
-    others = likeliest_others(run, tests, labels)
+    others = likeliest_others(run.workspace.predict_test().to_numpy()[tests], labels)
     return [
         (Aim(label=int(label), raises=False), Aim(label=int(other), raises=True))
         for label, other in zip(labels, others, strict=True)

@@ -20,6 +20,7 @@ from attribution.parameters import Name, Range
 from attribution.retraining import make_plan
 from attribution.self_influence import LOSS, SELF
 from attribution.storage import digest_json
+from attribution.suspects.ranking import likeliest_others
 from attribution.training import Recipe, train
 from attribution.workspace import Workspace, open_workspace, write_settings, write_tables
 
@@ -163,10 +164,7 @@ def _trained(run: Run, planted: np.ndarray, recipe: Recipe, folder: Path) -> Wor
 
 def _ranking(run: Run, scores: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> list[Row]:
     """Every training example by falling score, with the label it has and the likeliest other one."""
-    names, others = run.workspace.labels, logits.astype(np.float64)
-    others[np.arange(len(labels)), labels] = -np.inf
-    suspected = others.argmax(axis=1)
-    ids = run.workspace.train.index
+    names, ids, suspected = run.workspace.labels, run.workspace.train.index, likeliest_others(logits, labels)
     return [
         {
             "rank": rank,

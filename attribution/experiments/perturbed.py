@@ -308,10 +308,3 @@ def groups_of(count: int, together: int) -> list[np.ndarray]:
     """Places of the tests that share a retraining: `together` of them each, or all for 0."""
     size = together or count
     return [np.arange(at, min(at + size, count)) for at in range(0, count, size)]
-
-
-def likeliest_others(run: Run, tests: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The label other than its own that the model holds likeliest, for each of some tests: (tests,)."""
-    probabilities: Any = run.workspace.predict_test().to_numpy()[tests].copy()
-    probabilities[np.arange(len(tests)), labels] = -1
-    return probabilities.argmax(axis=1)

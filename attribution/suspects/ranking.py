@@ -75,13 +75,20 @@ def neighbour_votes(positions: np.ndarray, cosines: np.ndarray, labels: np.ndarr
 def suspected_labels(labels: np.ndarray, probabilities: np.ndarray, votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The better label id of each example (train,), and who says so; see `suspicious_labels`."""
     predicted, voted = probabilities.argmax(axis=1), votes.argmax(axis=1)
-    others = probabilities.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    likeliest = others.argmax(axis=1)
     agreed = (predicted == voted) & (predicted != labels)
     by_neighbours = (predicted == labels) & (voted != labels)
-    suspected = np.where(by_neighbours, voted, likeliest)
+    suspected = np.where(by_neighbours, voted, likeliest_others(probabilities, labels))
     return suspected, np.select([agreed, by_neighbours], [BOTH, NEIGHBOURS], MODEL)
+
+
+def likeliest_others(found: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The label id other than its own that a model gives each example the most for: (rows,).
+
+    found: logits or probabilities (rows, labels); labels: the ids of their own (rows,).
+    """
+    others = found.astype(np.float64)
+    others[np.arange(len(labels)), labels] = -np.inf
+    return others.argmax(axis=1)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

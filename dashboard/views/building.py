@@ -73,8 +73,8 @@ def build(missing: Sequence[Part], name: str, settings: cache.Settings, *, unask
     key = STANDARD if standard else f"{name} {settings}"
     options = [] if standard else ["--method", name, *(f"--set={setting}={value}" for setting, value in settings)]
     found = jobs.job(key)
-    if found is not None and (failure := found.failed):
-        st.error(plain(failure))
+    if found is not None and (why := found.failed):
+        st.error(plain(why))
     if unasked and standard and (found is None or found.succeeded):
         found = jobs.start(workspace, key, *options)
     if found is None or not found.running:
@@ -95,6 +95,19 @@ def build(missing: Sequence[Part], name: str, settings: cache.Settings, *, unask
         return any(part.is_built(workspace) for part in missing)
 
     follow(lambda: jobs.job(key), name, moved_on)
+
+
+def failure(key: str) -> None:
+    """Why the latest job of a key failed, until it is dismissed."""
+    found, dismissed = jobs.job(key), state.keep("dismissed failures", [])
+    why = None if found is None or found.began in dismissed else found.failed
+    if found is None or why is None:
+        return
+    box, button = st.columns([12, 2.2], vertical_alignment="center")
+    box.error(plain(why), icon=":material/error:")
+    button.button("Dismiss", key=f"dismiss {key}", on_click=dismissed.append, args=(found.began,), type="tertiary")
+    with st.expander("Details", type="compact"):
+        st.code("\n".join([f"influscope {' '.join(found.command)}", *found.lines()]), language=None, wrap_lines=True)
 
 
 @st.fragment(run_every=1.0)

@@ -25,7 +25,8 @@ def draw(edits: State) -> None:
     if running is not None:
         building.follow(lambda: jobs.job(running), running)
     else:
-        _failure()
+        for name in (RUN, ESTIMATE):
+            building.failure(name)
         _offer(edits)
     try:
         versions = list_versions(cache.workspace())
@@ -59,23 +60,6 @@ def _offer(edits: State) -> None:
         found = jobs.job(ESTIMATE)
         if found is not None and found.succeeded and found.command == ("retrain", *options, "--estimate"):
             st.markdown(f"**{plain(present.duration(float(found.answer())).capitalize())}**")
-
-
-def _failure() -> None:
-    """Why the latest run or estimate failed, until it is dismissed."""
-    dismissed = state.keep("retrain dismissed", [])
-    for name in (RUN, ESTIMATE):
-        found = jobs.job(name)
-        why = None if found is None or found.began in dismissed else found.failed
-        if found is None or why is None:
-            continue
-        box, button = st.columns([12, 2.2], vertical_alignment="center")
-        box.error(plain(why), icon=":material/error:")
-        button.button("Dismiss", key=f"dismiss {name}", on_click=dismissed.append, args=(found.began,), type="tertiary")
-        with st.expander("Details", type="compact"):
-            st.code(
-                "\n".join(["influscope " + " ".join(found.command), *found.lines()]), language=None, wrap_lines=True
-            )
 
 
 def _version(versions: list[Version]) -> None:

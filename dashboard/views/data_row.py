@@ -1,10 +1,10 @@
 """One training example on the Data page: its text, what speaks against its label, its neighbours, and its edits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from attribution.editing import RowEdit, note, perturb, relabel, remove
 from dashboard import cache, data_tables, editing, state
@@ -12,6 +12,7 @@ from dashboard.components import training_rows
 from dashboard.data_tables import State
 from dashboard.markdown import plain
 from dashboard.views import perturb as perturb_view
+from dashboard.views.picker import step
 
 NEIGHBOURS = 3
 
@@ -43,22 +44,13 @@ def _header(train_id: int, edit: RowEdit, listed: Sequence[int]) -> None:
     title, previous, following = st.columns([3, 0.8, 0.8], vertical_alignment="center")
     title.markdown(f"##### Training example {train_id}{badge}")
     place = listed.index(train_id) if train_id in listed else None
-    _step(previous, "Previous", "K", ":material/arrow_upward:", listed, None if place is None else place - 1)
-    _step(following, "Next", "J", ":material/arrow_downward:", listed, 0 if place is None else place + 1)
-
-
-def _step(place: DeltaGenerator, name: str, key: str, icon: str, listed: Sequence[int], at: int | None) -> None:
-    inside = at is not None and 0 <= at < len(listed)
-    place.button(
-        "",
-        key=f"row {name}",
-        icon=icon,
-        shortcut=key,
-        width="stretch",
-        disabled=not inside,
-        help=f"{name} of the list",
-        on_click=(lambda: state.choose(row=int(listed[at]))) if inside and at is not None else None,
-    )
+    back, on = (None, 0) if place is None else (place - 1, place + 1)
+    for column, name, key, icon, at in (
+        (previous, "Previous", "K", ":material/arrow_upward:", back),
+        (following, "Next", "J", ":material/arrow_downward:", on),
+    ):
+        look: Any = {"key": f"row {name}", "icon": icon, "width": "stretch", "help": f"{name} of the list"}
+        step(column, "", key, listed, at, selects="row", **look)
 
 
 def _texts(row: pd.Series, edit: RowEdit) -> None:

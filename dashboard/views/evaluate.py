@@ -117,7 +117,7 @@ def _act(chosen: Experiment, question: Question, kept: Sequence[Kept]) -> None:
         building.follow(lambda: jobs.job(RUN), RUN)
         return
     for key in (RUN, ESTIMATE):
-        _failure(key)
+        building.failure(key)
     _, times = _memory()[chosen.name]
     wrong = is_wrong(chosen.parameters, key=f"{chosen.name} {times}")
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -151,19 +151,6 @@ def _estimate(chosen: Experiment, question: Question, kept: Sequence[Kept], wron
         took, when = evaluating.duration(same.answer["seconds"]), f"{same.finished:%d %b %H:%M} UTC"
         st.caption(f"The same run took {took} on {when}.")
     return False
-
-
-def _failure(key: str) -> None:
-    """Why the latest run of a key failed, until it is dismissed."""
-    found, dismissed = jobs.job(key), state.keep("evaluate dismissed", [])
-    why = None if found is None or found.began in dismissed else found.failed
-    if found is None or why is None:
-        return
-    box, button = st.columns([12, 1.4], vertical_alignment="center")
-    box.error(plain(why), icon=":material/error:")
-    button.button("Dismiss", key=f"dismiss {key}", on_click=dismissed.append, args=(found.began,), type="tertiary")
-    with st.expander("Details", type="compact"):
-        st.code("\n".join([f"influscope {' '.join(found.command)}", *found.lines()]), language=None, wrap_lines=True)
 
 
 def _open_finished(kept: Sequence[Kept]) -> None:

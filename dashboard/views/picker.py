@@ -1,5 +1,8 @@
 """Choosing the text to explain: a test example through filters, the next misprediction, or a text of one's own."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -23,8 +26,10 @@ def header() -> None:
     with choose.popover("Choose example", icon=":material/list:", width="stretch"):
         _choose(table)
     place = list(table.index).index(selection.test) if selection.test in table.index else None
-    _step(previous, "Previous", "K", table, None if place is None else place - 1)
-    _step(following, "Next", "J", table, 0 if place is None else place + 1)
+    ids = table.index.tolist()
+    back, on = (None, 0) if place is None else (place - 1, place + 1)
+    for column, name, key, at in ((previous, "Previous", "K", back), (following, "Next", "J", on)):
+        step(column, name, key, ids, at, selects="test", key=f"step-{name}", width="stretch")
     with edit.popover("Edit text", icon=":material/edit:", width="stretch"):
         _edit(selection)
 
@@ -40,16 +45,16 @@ def _title(selection: Selection, table: pd.DataFrame) -> str:
     return f"{name} :gray-badge[{kind} {list(same).index(selection.test) + 1} of {len(same):,}]"
 
 
-def _step(place: DeltaGenerator, name: str, key: str, table: pd.DataFrame, at: int | None) -> None:
-    inside = at is not None and 0 <= at < len(table)
-    place.button(
-        name,
-        key=f"step-{name}",
-        shortcut=key,
-        width="stretch",
-        disabled=not inside,
-        on_click=(lambda: state.choose(test=int(table.index[at]))) if inside and at is not None else None,
-    )
+def step(
+    place: DeltaGenerator, label: str, shortcut: str, ids: Sequence[int], at: int | None, *, selects: str, **look: Any
+) -> None:
+    """A button, and a key, that selects the example at a place of a list; off where the list has no such place.
+
+    selects: what of the selection it is, test or row. look: what else `st.button` takes, its key among it.
+    """
+    to = ids[at] if at is not None and 0 <= at < len(ids) else None
+    chosen = {} if to is None else {selects: int(to)}
+    place.button(label, shortcut=shortcut, disabled=to is None, on_click=state.choose, kwargs=chosen, **look)
 
 
 def mispredictions(table: pd.DataFrame) -> None:
@@ -57,18 +62,9 @@ def mispredictions(table: pd.DataFrame) -> None:
     wrong = table.index[table["wrong"].to_numpy(dtype=bool)].tolist()
     test = state.current().test
     at = wrong.index(test) if test in wrong else -1
-    with st.container(horizontal=True, width="content", vertical_alignment="center", gap="small"):
-        for name, key, to in (("Previous wrong", "P", at - 1), ("Next wrong", "N", at + 1)):
-            inside = 0 <= to < len(wrong)
-            st.button(
-                name,
-                key=f"wrong-{key}",
-                shortcut=key,
-                type="tertiary",
-                disabled=not inside,
-                on_click=state.choose,
-                kwargs={"test": wrong[to]} if inside else {},
-            )
+    place = st.container(horizontal=True, width="content", vertical_alignment="center", gap="small")
+    for name, key, to in (("Previous wrong", "P", at - 1), ("Next wrong", "N", at + 1)):
+        step(place, name, key, wrong, to, selects="test", key=f"wrong-{key}", type="tertiary")
 
 
 def filtered(table: pd.DataFrame) -> pd.DataFrame:
