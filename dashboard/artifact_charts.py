@@ -17,6 +17,7 @@ COLOURS = {
 SYMBOLS = ("circle", "diamond", "triangle-up", "square", "cross", "x", "star")
 FEW_VALUES = 12
 MANY = 20_000
+CELLS = (200, 100)  # a mark, on a laptop's screen
 LONGEST_NAME = 40
 
 
@@ -37,34 +38,39 @@ def influence_scatter(points: Points, fit: Fit, *, names: tuple[str, ...], featu
     """Score against feature, a WebGL trace a label, under the fitted curve and its band; customdata is the row id.
 
     A feature of few values is spread sideways by at most a quarter of their distance, so that points do not hide each
-    other. Positions travel as float32. Plotly reads names as HTML, so they are escaped. Of very many points the marks
-    are small circles for every label: no shape is seen among so many, and without a GPU drawing it takes twice as long.
+    other. Positions travel as float32. Plotly reads names as HTML, so they are escaped. Of more than MANY points the
+    marks are small circles for every label, and those of a label that lie on one another are one, as dark as they would
+    be together, whose text counts them (`marks`): without a GPU, drawing takes as long as there are marks.
     """
     x, title = _spread(points.x), escaped(feature)
     are_many = len(x) > MANY
     at = "" if x is not points.x else f"{title}: %{{x:.3~g}}<br>"
+    one = float(np.clip(80 / len(x) ** 0.6, 0.2, 0.85))
+    here = "<br>%{text} examples here" if are_many else ""
     traces: list[go.Scattergl | go.Scatter] = []
     for number, name in enumerate(names):
-        rows = points.labels == number
-        if not rows.any():
+        rows = np.flatnonzero(points.labels == number)
+        if not len(rows):
             continue
+        rows, counts = marks(x, points.y, rows) if are_many else (rows, np.ones(len(rows), dtype=np.int64))
         label = escaped(short(name, LONGEST_NAME))
         traces.append(
             go.Scattergl(
                 x=x[rows].astype(np.float32),
                 y=points.y[rows].astype(np.float32),
                 customdata=points.ids[rows].astype(np.int32),
+                text=counts.tolist() if are_many else None,
                 mode="markers",
                 name=label,
                 marker={
                     "symbol": SYMBOLS[0] if are_many else SYMBOLS[number % len(SYMBOLS)],
                     "color": COLOURS[dark][number % len(COLOURS[dark])],
                     "size": 4 if are_many else 6 if len(x) > 3000 else 8,
-                    "opacity": float(np.clip(80 / len(x) ** 0.6, 0.2, 0.85)),
+                    "opacity": (1 - (1 - one) ** counts).astype(np.float32) if are_many else one,
                 },
                 selected={"marker": {"size": 16, "opacity": 1, "color": INK[dark]}},
                 unselected={"marker": {"opacity": float(np.clip(60 / len(x) ** 0.6, 0.15, 0.6))}},
-                hovertemplate=f"{label}<br>{at}score: %{{y:+.2f}} sd<br>train id %{{customdata}}<extra></extra>",
+                hovertemplate=f"{label}<br>{at}score: %{{y:+.2f}} sd<br>train id %{{customdata}}{here}<extra></extra>",
             )
         )
     figure = go.Figure([*traces, *_curve(fit, INK[dark], "fitted curve, 95 % band")])
@@ -118,6 +124,16 @@ def _arrange(figure: go.Figure, feature: str, dark: bool, *, height: int) -> Non
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemsizing": "constant"},
         hovermode="closest",
     )
+
+
+def marks(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of some rows, those that are drawn, and how many each stands for: the first in every cell of CELLS over all."""
+    columns, lines = (
+        np.minimum((values - values.min()) / (np.ptp(values) or 1) * count, count - 1).astype(np.int64)
+        for values, count in zip((x, y), CELLS, strict=True)
+    )
+    _, first, counts = np.unique((columns * CELLS[1] + lines)[rows], return_index=True, return_counts=True)
+    return rows[first], counts
 
 
 def _spread(values: np.ndarray) -> np.ndarray:

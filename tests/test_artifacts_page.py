@@ -75,6 +75,26 @@ def test_curve_is_the_fits():
     assert np.array_equal(band.x[:half], band.x[half:][::-1])
 
 
+def test_points_that_lie_on_one_another_are_one_mark():
+    """Of very many points, every one has a mark of its label at most a cell away, and the marks' texts count them all.
+
+    Where more of them lie, the mark is darker.
+    """
+    n = artifact_charts.MANY + 1
+    x, y = np.random.default_rng(0).normal(size=(2, n))
+    labels = np.arange(n) % 2
+    points = artifact_charts.Points(ids=np.arange(n), x=x, y=y, labels=labels)
+    figure = artifact_charts.influence_scatter(points, fit_of(x, y), names=("one", "other"), feature="f", dark=False)
+    cell = np.array([np.ptp(x), np.ptp(y)]) / artifact_charts.CELLS * (1 + 1e-5)
+    for number, cloud in enumerate(cast(Any, figure.data[:2])):
+        drawn, counts = np.stack([cloud.x, cloud.y], axis=1), np.array(cloud.text, dtype=int)
+        own = np.stack([x, y], axis=1)[labels == number]
+        assert len(drawn) < 0.8 * len(own) and counts.sum() == len(own)
+        near = np.array([(np.abs(drawn - point) <= cell).all(axis=1).any() for point in own[::50]])
+        assert near.all()
+        assert (np.diff(cloud.marker.opacity[np.argsort(counts)]) >= 0).all() and len(set(counts.tolist())) > 2
+
+
 def test_points_of_few_values_are_spread_but_told_apart():
     """Points at two values are moved sideways by less than half their distance, the same way each time."""
     values = np.tile([0.0, 1.0], 50)

@@ -9,7 +9,7 @@ from attribution.errors import UserError
 from attribution.provenance import provenance_of
 from attribution.registry import get_method
 from attribution.results import ScoreTable
-from dashboard import artifacts, cache, exports
+from dashboard import artifact_charts, artifacts, cache, exports
 from dashboard.artifacts import Artifact
 from dashboard.markdown import plain
 from dashboard.views import downloads
@@ -59,6 +59,8 @@ def chart(
         config=exports.plot_config(exports.file_name(made, feature.name, "png")),
         alt=artifacts.description(found, feature, table),
     )
+    if len(found.points.ids) > artifact_charts.MANY:
+        st.caption("Examples of one label that lie on one another are one mark; pointing at it says how many they are.")
     downloads.plot(figure, f"Influence against {feature.title.lower()}", made, key=key)
 
 
