@@ -19,6 +19,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from dashboard.launch_options import streamlit_arguments
+from tests.browser.waiting import LISTEN, settled
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -59,7 +60,7 @@ class RunServer(Protocol):
 
 
 class OpenPage(Protocol):
-    """Open an address in a fresh browser context and wait until Streamlit has run the script."""
+    """Open an address in a new page, which is settled then."""
 
     def __call__(
         self, url: str, *, color_scheme: ColorScheme = "light", width: int = 1440, height: int = 1000
@@ -197,7 +198,9 @@ def contexts(chromium: Browser) -> Iterator[Callable[[ColorScheme], BrowserConte
 
     @cache
     def context(color_scheme: ColorScheme) -> BrowserContext:
-        return chromium.new_context(color_scheme=color_scheme)
+        made = chromium.new_context(color_scheme=color_scheme)
+        made.add_init_script(LISTEN)
+        return made
 
     yield context
 
@@ -214,8 +217,7 @@ def open_page(contexts: Callable[[ColorScheme], BrowserContext]) -> Iterator[Ope
         pages.append(page)
         watch(page, complaints)
         page.goto(url)
-        expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
-        return page
+        return settled(page)
 
     yield open_address
     for page in pages:

@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from attribution.index import build
 from attribution.registry import standard_parts
+from tests.browser.waiting import click, click_token, press, settled
 from tests.tiny import BAD, GOOD, sentences, workspace_of
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo" / "reviews"
@@ -35,24 +36,12 @@ def hostile(launch, tmp_path_factory: pytest.TempPathFactory) -> str:
     return launch(workspace.directory)
 
 
-def settled(page: Page) -> Page:
-    """The page once no script runs, no element waits for another one, and its training rows are drawn with words."""
-    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=PATIENT)
-    expect(page.locator("[data-stale=true]")).to_have_count(0)
-    return page
-
-
 def tokens(page: Page) -> Locator:
     return page.locator(".token")
 
 
 def word(page: Page, text: str) -> Locator:
     return tokens(page).filter(has_text=re.compile(f"^{re.escape(text)}$")).first
-
-
-def click(token: Locator) -> None:
-    """Click on a token's text: left to itself, Playwright may aim at its mark, which lets clicks through."""
-    token.click(position={"x": 6, "y": 16})
 
 
 def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
@@ -74,7 +63,7 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
     expect(heatmap).not_to_have_text(first[1])
     chosen = page.locator(".token:not(.special)").filter(has_text=re.compile(r"^\w{4,}$")).first
     name = str(chosen.text_content())
-    click(chosen)
+    click_token(chosen)
     why = page.get_by_role("heading", name=f"Why does it look at “{name}”?")
     expect(why).to_be_visible()
     expect(chosen).to_have_attribute("aria-selected", "true")
@@ -96,14 +85,15 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
     page.reload()
     expect(why).to_be_visible(timeout=PATIENT)
     expect(page.get_by_text("misprediction 2 of")).to_be_visible()
-    settled(page)
+    settled(page, timeout=PATIENT)
     chosen = page.locator(".token[aria-selected=true]")
     expect(chosen).to_have_text(name)
-    click(chosen)
+    click_token(chosen)
     expect(page.get_by_role("heading", name="Why does it look there?")).to_be_visible()
     expect(page).not_to_have_url(re.compile("token="))
     expect(tokens(page).and_(page.locator("[aria-selected=true]"))).to_have_count(0)
 
+    settled(page)
     page.get_by_role("combobox", name="Method", exact=True).fill("TracIn, word")
     page.get_by_role("option", name="TracIn, word embeddings", exact=True).click()
     expect(page.get_by_role("button", name="Compute it")).to_be_visible()
@@ -114,49 +104,51 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
 
 def test_hostile_texts_are_texts(hostile, open_page):
     """Texts and labels that look like HTML, markdown or icons are shown as written, on both pages, and run nothing."""
-    page = settled(open_page(hostile))
+    page = open_page(hostile)
     heatmap = page.get_by_role("listbox").first
     expect(heatmap).to_contain_text('<script>window.hacked=1</script><img src=x onerror="window.hacked=1"> **bold**')
     expect(page.locator(".rows .part").first).to_contain_text(HOSTILE)
     shown = re.compile(re.escape(HOSTILE[:60]))
     expect(page.locator(".bars").filter(has_text=shown)).to_be_visible()
     link = page.url.replace("label=predicted", "label=" + page.evaluate("encodeURIComponent", LABELS[1]))
-    page = settled(open_page(link))
+    page = open_page(link)
     expect(page.locator(".verdict .label").filter(has_text=shown).first).to_be_visible()
     said = page.evaluate("text => text.replaceAll('\u2060', '')", page.locator("[data-testid=stMain]").inner_text())
     assert f"this token supports '{LABELS[1]}'" in said
     assert f"raised the probability of '{LABELS[1]}'" in said
     assert f"Why “{LABELS[1]}”?" in said
-    click(word(page, "*"))
+    click_token(word(page, "*"))
     expect(page.get_by_role("heading", name="Why does it look at “*”?")).to_be_visible()
     nothing_came_alive(page)
 
-    page.get_by_role("link", name="Errors").click()
+    click(page.get_by_role("link", name="Errors"))
     expect(page.get_by_role("heading", name="Where the model goes wrong")).to_be_visible()
     expect(page.locator(".xtick text").filter(has_text=f"{LABELS[1][:23]}…")).to_be_visible()
     expect(page.get_by_test_id("glide-cell-2-0")).to_contain_text(HOSTILE)
     press(page, square(page, 1))
     expect(page.get_by_text(re.compile(r"\d+ examples: true negative, predicted positive <script>"))).to_be_visible()
     nothing_came_alive(page)
+    settled(page)
     page.get_by_label("Text contains").fill('<img src=x onerror="window.hacked=1">')
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile(r"\d+ examples: true negative"))).to_be_visible()
-    nothing_came_alive(settled(page))
+    nothing_came_alive(page)
 
 
 def nothing_came_alive(page: Page) -> None:
+    """Once everything is drawn: no text has become an element, and no script in one has run."""
     made = "img[src=x], a[href^=javascript], a[href*='example.com'], .katex, [aria-label='home icon'], [onerror]"
-    expect(page.locator(made)).to_have_count(0)
+    expect(settled(page).locator(made)).to_have_count(0)
     expect(page.locator("strong, b, em").filter(has_text=re.compile("^(bold|b)$"))).to_have_count(0)
     assert page.evaluate("window.hacked") is None
 
 
 def test_link_cannot_carry_markup(hostile, open_page):
     """A notice quotes what a link asks for as plain text: no picture is fetched, no link is made."""
-    page = settled(open_page(f'{hostile}/?method=![x](http://example.com/x.png)<img src=x onerror="window.hacked=1">'))
+    page = open_page(f'{hostile}/?method=![x](http://example.com/x.png)<img src=x onerror="window.hacked=1">')
     expect(page.get_by_test_id("stAlert")).to_contain_text("![x](http:")
     nothing_came_alive(page)
-    page.get_by_role("button", name="Dismiss").click()
+    click(page.get_by_role("button", name="Dismiss"))
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
@@ -167,7 +159,7 @@ def square(page: Page, position: int) -> Locator:
 
 def test_confusion_matrix_filters_and_a_row_leads_to_its_explanation(hostile, open_page):
     """A square's examples are listed on a click, all mispredictions on a second one; a row opens on Explain."""
-    page = settled(open_page(f"{hostile}/errors"))
+    page = open_page(f"{hostile}/errors")
     everything = page.get_by_text(re.compile(r"^\d+ examples: mispredictions; most confident first\.$"))
     expect(everything).to_be_visible()
     expect(page.locator(".scatterlayer .textpoint")).to_have_count(4)
@@ -180,55 +172,48 @@ def test_confusion_matrix_filters_and_a_row_leads_to_its_explanation(hostile, op
     expect(chosen).to_be_visible()
     press(page, square(page, fullest))
     expect(everything).to_be_visible()
-    settled(page)
 
-    test = str(page.get_by_test_id("glide-cell-1-0").text_content())
+    test = str(settled(page).get_by_test_id("glide-cell-1-0").text_content())
     press(page, page.get_by_test_id("stDataFrame").locator("canvas").first, x=17, y=50)
     expect(page.get_by_role("heading", name=f"Test example {test}:")).to_be_visible()
     expect(page).to_have_url(re.compile(rf"/errors\?test={test}&"))
-    page.get_by_role("link", name="Open on Explain").click()
+    click(page.get_by_role("link", name="Open on Explain"))
     expect(page.get_by_text("What the model looks at")).to_be_visible()
     expect(page).to_have_url(re.compile(rf"/\?test={test}&"))
 
 
-def press(page: Page, place: Locator, *, x: float = 10, y: float = 10) -> None:
-    """Click on something drawn, so far from its upper left corner, through whatever lies above it."""
-    box = place.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + x, box["y"] + y)
-
-
 def test_own_text_is_explained(hostile, open_page):
     """An edited text is classified and explained like any other; a blank one is refused beside it and loses nothing."""
-    page = settled(open_page(hostile))
+    page = open_page(hostile)
     before = page.url
-    page.get_by_role("button", name="Edit text").click()
+    click(page.get_by_role("button", name="Edit text"))
     box = page.get_by_role("textbox", name="Text", exact=True)
     box.fill("   ")
-    page.get_by_role("button", name="Explain this text").click()
+    click(page.get_by_role("button", name="Explain this text"))
     popover = page.get_by_test_id("stPopoverBody")
     expect(popover.get_by_test_id("stAlert")).to_contain_text("The text is blank: there is nothing to explain.")
     expect(page).to_have_url(before)
     expect(box).to_have_value("   ")
     expect(page.get_by_role("listbox").first).to_contain_text("window.hacked")
 
+    settled(page)
     box.fill(f"the cast was {GOOD[0]} and {BAD[0]}")
-    page.get_by_role("button", name="Explain this text").click()
+    click(page.get_by_role("button", name="Explain this text"))
     expect(page.get_by_role("heading", name="A text of your own")).to_be_visible()
     expect(page.locator(".token:not(.special)")).to_have_text(["the", "cast", "was", GOOD[0], "and", BAD[0]])
     expect(page).to_have_url(re.compile(r"\?test=own&"))
     expect(page.locator(".rows .row").first).to_be_visible()
     page.keyboard.press("Escape")
-    click(word(page, BAD[0]))
+    click_token(word(page, BAD[0]))
     expect(page.get_by_role("heading", name=f"Why does it look at “{BAD[0]}”?")).to_be_visible()
     expect(page).to_have_url(re.compile(r"\?test=own&token=6&"))
 
 
 def test_keyboard_reaches_and_asks_about_a_word(hostile, open_page):
     """Tab leads to the first word, arrows to the next ones, Enter asks about it and Escape takes it back."""
-    page = settled(open_page(hostile))
+    page = open_page(hostile)
     focused = tokens(page).and_(page.locator(":focus"))
-    for _ in range(150):  # more than once around the page, which may still be drawn the first time
+    for _ in range(150):  # more than once around the page
         page.keyboard.press("Tab")
         if focused.count():
             break
@@ -242,7 +227,7 @@ def test_keyboard_reaches_and_asks_about_a_word(hostile, open_page):
     expect(page.get_by_role("heading", name=f"Why does it look at “{second}”?")).to_be_visible()
     expect(focused).to_have_text(second)
     expect(page).to_have_url(re.compile("token=2&"))
-    page.keyboard.press("Escape")
+    settled(page).keyboard.press("Escape")
     expect(page.get_by_role("heading", name="Why does it look there?")).to_be_visible()
     expect(page).not_to_have_url(re.compile("token="))
 
@@ -250,7 +235,7 @@ def test_keyboard_reaches_and_asks_about_a_word(hostile, open_page):
 @pytest.mark.parametrize("address", ["", "/errors"])
 def test_dark_scheme(hostile, open_page, address):
     """Both pages follow a dark system, the chart's numbers too, without a complaint in the console."""
-    page = settled(open_page(f"{hostile}{address}", color_scheme="dark"))
+    page = open_page(f"{hostile}{address}", color_scheme="dark")
     expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(15, 18, 22)")
     if address:
         expect(page.locator(".scatterlayer .textpoint text").first).to_have_css("fill", "rgb(232, 234, 237)")
@@ -261,18 +246,18 @@ def test_dark_scheme(hostile, open_page, address):
 
 def test_a_row_is_read_word_by_word(hostile, open_page):
     """An opened training example is joined to the text once that is asked for; the link brings the same view back."""
-    page = settled(open_page(hostile))
+    page = open_page(hostile)
     expect(page.get_by_text("Open a training example in a list above")).to_be_visible()
-    page.locator(".rows .row .head").first.click()
+    click(page.locator(".rows .row .head").first)
     expect(page.get_by_role("heading", name="Word by word with training example")).to_be_visible()
     expect(page.locator(".stage")).to_have_count(0)
-    page.get_by_role("radio", name="Links").click()
+    click(page.get_by_role("radio", name="Links"))
     expect(page.locator(".stage .link").first).to_be_attached()
     expect(page).to_have_url(re.compile(r"row=\d+&pairs=links"))
     page.reload()
     expect(page.locator(".stage .link").first).to_be_attached()
-    page.get_by_role("radio", name="Heatmap").click()
+    click(page.get_by_role("radio", name="Heatmap"))
     expect(page.get_by_role("grid", name="Test text down, training example across")).to_be_visible()
     nothing_came_alive(page)
-    page.get_by_role("button", name="Copy link").click()
+    click(page.get_by_role("button", name="Copy link"))
     expect(page.get_by_role("status").filter(has_text="Cop")).to_be_visible()

@@ -11,7 +11,8 @@ from attribution import create_workspace
 from attribution.data import Columns
 from attribution.index import build
 from attribution.registry import standard_parts
-from tests.browser.test_app import HOSTILE, LABELS, nothing_came_alive, settled
+from tests.browser.test_app import HOSTILE, LABELS, nothing_came_alive
+from tests.browser.waiting import click, settled
 from tests.tiny import sentences, tiny_bert
 
 # Where a point lies in the window, and the training example it stands for.
@@ -49,7 +50,7 @@ def hostile_pairs(launch, tmp_path_factory: pytest.TempPathFactory) -> tuple[str
 
 def click_point(page: Page, position: int) -> int:
     """Click on the point of the first label with the position-th highest score; the training example it stands for."""
-    x, y, row = page.evaluate(PLACE, position)
+    x, y, row = settled(page).evaluate(PLACE, position)
     page.mouse.move(x - 4, y)
     page.mouse.click(x, y)
     return row
@@ -59,7 +60,7 @@ def click_point(page: Page, position: int) -> int:
 def test_click_on_a_point_shows_its_training_pair(hostile_pairs, open_page, scheme):
     """A point's pair is shown beside the plot as it was written, stays through another choice, and nothing runs."""
     url, train = hostile_pairs
-    page = settled(open_page(f"{url}/artifacts?feature=length", color_scheme=scheme))
+    page = open_page(f"{url}/artifacts?feature=length", color_scheme=scheme)
     expect(page.locator(".js-plotly-plot .gl-canvas").first).to_be_attached()
     expect(page.get_by_role("heading", name="Click a point")).to_be_visible()
     expect(page.locator(".legendtext").filter(has_text=re.compile(re.escape(HOSTILE[:20])))).to_have_count(1)
@@ -71,25 +72,25 @@ def test_click_on_a_point_shows_its_training_pair(hostile_pairs, open_page, sche
     expect(shown).to_have_text([train.at[row, "premise"], train.at[row, "text"]])
     expect(page.locator(".rows .word").first).to_be_visible()
     expect(page).to_have_url(re.compile(rf"[?&]row={row}(&|$)"))
-    nothing_came_alive(settled(page))
+    nothing_came_alive(page)
 
-    page.get_by_role("combobox", name="Feature of the training examples").click()
+    click(page.get_by_role("combobox", name="Feature of the training examples"))
     page.get_by_role("option", name="Cue words").click()
     expect(page).to_have_url(re.compile("feature=cue_words"))
     expect(page.get_by_role("heading", name=f"Training example {row}")).to_be_visible()
     expect(shown.last).to_have_text(train.at[row, "text"])
-    nothing_came_alive(settled(page))
+    nothing_came_alive(page)
 
 
 def test_explain_opens_the_check_and_leads_to_the_page(hostile_pairs, open_page):
     """'Only matching words?' draws nothing until it is opened; its link leads to the page with the same example."""
     url, _ = hostile_pairs
-    page = settled(open_page(f"{url}/?test=3"))
+    page = open_page(f"{url}/?test=3")
     expect(page.locator(".js-plotly-plot")).to_have_count(0)
-    page.get_by_text("Only matching words?").last.click()
+    click(page.get_by_text("Only matching words?").last)
     expect(page.locator(".js-plotly-plot")).to_have_count(1)
     expect(page.get_by_text(re.compile("^Training pairs .*lexical overlap raised the probability of"))).to_be_visible()
     nothing_came_alive(page)
-    page.get_by_role("link", name="Other features and slices").click()
+    click(page.get_by_role("link", name="Other features and slices"))
     expect(page.get_by_role("heading", name="Click a point")).to_be_visible()
     expect(page).to_have_url(re.compile(r"/artifacts\?test=3&"))

@@ -11,7 +11,7 @@ from attribution.index import build
 from attribution.registry import standard_parts
 from attribution.suspects import suspicious_labels
 from attribution.workspace import Workspace
-from tests.browser.test_app import settled
+from tests.browser.waiting import click, settled
 from tests.tiny import tiny_workspace
 
 HEADER, ROW, BOX = 17, 35, 15
@@ -27,34 +27,35 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_from_a_suspect_to_an_edit_and_back(made, launch, open_page):
     """A cell opens its row; L relabels it, U undoes that; ticked rows go after one preview; a link opens it."""
-    page = settled(open_page(f"{launch(Path(made.directory))}/data?by=loss", width=1280))
+    page = open_page(f"{launch(Path(made.directory))}/data?by=loss", width=1280)
     log, order = EditLog(made), suspicious_labels(made).sort_values("rank_loss").index.tolist()
     table = page.get_by_test_id("stDataFrame").first
     expect(table).to_be_visible()
 
-    def click(row: int, x: int) -> None:
+    def click_cell(row: int, x: int) -> None:
+        settled(page)
         table.click(position={"x": x, "y": HEADER + ROW * row})
 
-    click(2, 150)
+    click_cell(2, 150)
     expect(page).to_have_url(re.compile(rf"[?&]row={order[1]}(&|$)"))
     expect(page.get_by_role("heading", name=f"Training example {order[1]}")).to_be_visible()
-    page.keyboard.press("l")
+    settled(page).keyboard.press("l")
     expect(page.get_by_text("1 edit", exact=True)).to_be_visible()
     assert set(log.current()) == {order[1]}
     expect(page.get_by_role("button", name="Undo")).to_be_enabled()  # before that its key does nothing
-    page.keyboard.press("u")
+    settled(page).keyboard.press("u")
     expect(page.get_by_text("1 edit", exact=True)).to_have_count(0)
     assert log.current() == {}
 
     for row in (1, 3):
-        click(row, BOX)
-    page.get_by_role("button", name="Remove 2…").click()
+        click_cell(row, BOX)
+    click(page.get_by_role("button", name="Remove 2…"))
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("One undo takes all of it back")).to_be_visible()
-    dialog.get_by_role("button", name="Remove 2 examples").click()
+    click(dialog.get_by_role("button", name="Remove 2 examples"))
     expect(page.get_by_text("2 edits", exact=True)).to_be_visible()
     assert set(log.current()) == {order[0], order[2]}
 
-    again = settled(open_page(page.url, color_scheme="dark", width=390))
+    again = open_page(page.url, color_scheme="dark", width=390)
     expect(again.get_by_role("heading", name=f"Training example {order[1]}")).to_be_visible()
     assert again.evaluate("document.documentElement.scrollWidth") <= 390

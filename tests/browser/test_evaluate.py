@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from attribution.index import build
 from attribution.registry import standard_parts
-from tests.browser.test_app import settled
+from tests.browser.waiting import click, settled
 from tests.tiny import tiny_workspace
 
 
@@ -23,13 +23,13 @@ def served(launch, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_run_from_start_to_its_figure(served, open_page):
     """Start runs the experiment, its figure and table appear by themselves, and a link opens them again."""
-    page = settled(open_page(f"{served}/evaluate?experiment=artifact_fit", width=1280))
+    page = open_page(f"{served}/evaluate?experiment=artifact_fit", width=1280)
     expect(page.get_by_text("No experiment has been run on this workspace yet")).to_be_visible()
     tests = page.get_by_label(re.compile("^tests"))
     tests.fill("2")
     tests.press("Enter")
     expect(page.get_by_role("button", name="Start")).to_be_enabled()
-    page.get_by_role("button", name="Start").press("Enter")
+    settled(page).get_by_role("button", name="Start").press("Enter")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.get_by_role("button", name="Run again")).to_be_visible(timeout=90_000)
     expect(page).to_have_url(re.compile(r"[?&]result=\d{8}T\d{6}-artifact_fit-[0-9a-f]{8}(&|$)"))
@@ -37,9 +37,9 @@ def test_a_run_from_start_to_its_figure(served, open_page):
     expect(page.get_by_role("heading", name="The paper's own")).to_be_visible()
     expect(page.get_by_text(re.compile("^Coefficient:|intervals"))).to_be_visible()
 
-    again = settled(open_page(page.url, color_scheme="dark", width=390))
+    again = open_page(page.url, color_scheme="dark", width=390)
     expect(again.locator(".js-plotly-plot")).to_have_count(1)
     assert again.evaluate("document.documentElement.scrollWidth") <= 390
-    again.get_by_role("button", name="Delete").click()
-    again.get_by_role("button", name="Delete it").click()
+    click(again.get_by_role("button", name="Delete"))
+    click(again.get_by_role("button", name="Delete it"))
     expect(again.get_by_text("No experiment has been run on this workspace yet")).to_be_visible()

@@ -9,7 +9,8 @@ from playwright.sync_api import Page, expect
 
 from attribution.index import build
 from attribution.registry import standard_parts
-from tests.browser.test_app import click, nothing_came_alive, settled, tokens
+from tests.browser.test_app import nothing_came_alive, tokens
+from tests.browser.waiting import click_token, settled
 from tests.tiny import sentences, workspace_of
 
 LABELS = ("<b>", "positive")
@@ -43,7 +44,7 @@ def text_of(page: Page) -> str:
 @pytest.mark.parametrize(("test", "shown"), [(0, "gnp.live"), (1, "wa\u200brm"), (2, "the plot the plot")])
 def test_texts_that_fight_the_page(served, open_page, test: int, shown: str):
     """Turned, hidden and endless texts are drawn as they are: the line is not turned, nor the page made wider."""
-    page = settled(open_page(f"{served}/?test={test}&row={test}", width=390))
+    page = open_page(f"{served}/?test={test}&row={test}", width=390)
     expect(page.get_by_role("listbox").first).to_contain_text(shown[:4])
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
     expect(page.locator(".bars").first).to_contain_text("<b>")
@@ -56,7 +57,7 @@ def test_texts_that_fight_the_page(served, open_page, test: int, shown: str):
 def test_links_that_ask_for_nothing_there(served, open_page):
     """Every wrong part of a link is named in a notice, and the page shows what it would without them."""
     wrong = "test=999&token=x&label=nobody&against=nobody&method=trakk&saliency=none&row=-1&side=up"
-    page = settled(open_page(f"{served}/?{wrong}"))
+    page = open_page(f"{served}/?{wrong}")
     notices = page.get_by_test_id("stAlert")
     expect(notices.first).to_be_visible()
     said = " ".join(notices.all_inner_texts())
@@ -68,11 +69,11 @@ def test_links_that_ask_for_nothing_there(served, open_page):
 
 def test_two_tabs_keep_their_own_example(served, open_page):
     """What one tab selects does not reach another one."""
-    one, other = settled(open_page(f"{served}/?test=4")), settled(open_page(f"{served}/?test=5"))
+    one, other = open_page(f"{served}/?test=4"), open_page(f"{served}/?test=5")
     before = text_of(other)
     chosen = one.locator(".token:not(.special)").nth(1)
     name = chosen.inner_text()
-    click(chosen)
+    click_token(chosen)
     expect(one.get_by_role("heading", name=f"Why does it look at “{name}”?")).to_be_visible()
     expect(other.get_by_role("heading", name="Why does it look there?")).to_be_visible()
     assert text_of(other) == before != text_of(one)
@@ -82,11 +83,11 @@ def test_two_tabs_keep_their_own_example(served, open_page):
 def test_ten_tabs_clicking_at_once_each_get_their_own_answer(served, open_page):
     """Every tab clicks a word of its own example before any is answered; each is told why the model looks at it."""
     pages = [open_page(f"{served}/?test={test}") for test in range(3, 3 + TABS)]
-    words = [settled(page).locator(".token:not(.special)").first for page in pages]
+    words = [page.locator(".token:not(.special)").first for page in pages]
     names = [word.inner_text() for word in words]
     texts = [text_of(page) for page in pages]
     for word in words:
-        click(word)
+        click_token(word)
     for page, name, text in zip(pages, names, texts, strict=True):
         expect(page.get_by_role("heading", name=f"Why does it look at “{name}”?")).to_be_visible(timeout=60_000)
         raised = page.get_by_text(f"Positive: training on this example raised the saliency of '{name}' for")

@@ -11,7 +11,8 @@ from attribution import list_methods
 from attribution.index import build
 from attribution.registry import standard_parts
 from dashboard import catalogue
-from tests.browser.test_app import HOSTILE, LABELS, nothing_came_alive, press, settled
+from tests.browser.test_app import HOSTILE, LABELS, nothing_came_alive
+from tests.browser.waiting import click, press, settled
 from tests.tiny import sentences, workspace_of
 
 
@@ -48,14 +49,14 @@ def test_rows_are_linked_over_all_lists(hostile, open_page):
 
     A row that is pointed at lights up in every list that has it, until the pointer leaves. Words are shaded in each.
     """
-    page = settled(open_page(f"{hostile}/compare?methods=relatif,nn_cos,bm25"))
+    page = open_page(f"{hostile}/compare?methods=relatif,nn_cos,bm25")
     lists = page.locator(".rows")
     expect(lists).to_have_count(3)
     for position in range(3):
         expect(lists.nth(position).locator(".word").first).to_be_visible()
     first = lists.nth(0).locator(".head").first
     expect(first.locator(".note")).to_have_text(re.compile(r"^nn_cos\s\d+ · bm25\s\d+$"))
-    first.click()
+    click(first)
     expect(opened_rows(page)).to_have_count(3)
     expect(sentence(page)).to_contain_text("in the top 10 of")
     row = marked(page)
@@ -71,7 +72,7 @@ def test_rows_are_linked_over_all_lists(hostile, open_page):
     expect(linked).to_have_count(0)
 
     expect(first).to_be_focused()
-    page.keyboard.press("ArrowDown")
+    settled(page).keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page).not_to_have_url(re.compile(rf"[?&]row={row}(&|$)"))
     expect(opened_rows(page)).to_have_count(3)
@@ -84,11 +85,11 @@ def test_rows_are_linked_over_all_lists(hostile, open_page):
 
 def test_scatter_marks_the_row_of_a_click(hostile, open_page):
     """A click on a point marks its training example in every list, and again on another point."""
-    page = settled(open_page(f"{hostile}/compare?methods=nn_cos,bm25"))
+    page = open_page(f"{hostile}/compare?methods=nn_cos,bm25")
     chart = page.locator(".js-plotly-plot").first
     expect(chart).to_be_visible()
     for number in (0, 1):
-        page.wait_for_function("!!document.querySelector('.js-plotly-plot')?._fullLayout?.xaxis?.l2p")
+        settled(page)
         place = chart.evaluate(
             """(node, number) => {
                 const trace = node.data[0], {xaxis, yaxis} = node._fullLayout;
@@ -107,7 +108,7 @@ def test_scatter_marks_the_row_of_a_click(hostile, open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_compare_shows_hostile_texts_as_texts(hostile, open_page, scheme):
     """Texts and labels that look like markup are shown as written, beside each other on a narrow page too."""
-    page = settled(open_page(f"{hostile}/compare?methods=relatif,bm25&row=3", color_scheme=scheme, width=390))
+    page = open_page(f"{hostile}/compare?methods=relatif,bm25&row=3", color_scheme=scheme, width=390)
     expect(page.locator(".rows .part").first).to_contain_text("<script>window.hacked=1</script>")
     expect(page.get_by_text("How far do they agree?")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
@@ -118,25 +119,25 @@ def test_compare_shows_hostile_texts_as_texts(hostile, open_page, scheme):
 
 def test_sample_is_compared_in_the_background(hostile, open_page):
     """The button starts the comparison over test examples, whose means appear by themselves."""
-    page = settled(open_page(f"{hostile}/compare?methods=nn_cos,bm25"))
-    page.get_by_role("button", name="Compare over 8 test examples").click()
+    page = open_page(f"{hostile}/compare?methods=nn_cos,bm25")
+    click(page.get_by_role("button", name="Compare over 8 test examples"))
     expect(page.get_by_text("Mean of 8 test examples, seed 0.")).to_be_visible(timeout=60_000)
     expect(page.locator(".js-plotly-plot")).to_have_count(7)
 
 
 def test_methods_draws_formulas_and_leads_to_explain(hostile, open_page):
     """Formulas are drawn without another machine, a family narrows the page, and a link opens Explain with a method."""
-    page = settled(open_page(f"{hostile}/methods"))
+    page = open_page(f"{hostile}/methods")
     expect(page.locator(".katex-display")).to_have_count(len(list_methods()))
     expect(page.locator(".katex-error")).to_have_count(0)
-    page.get_by_role("button", name="Pairing").or_(page.get_by_role("radio", name="Pairing")).click()
+    click(page.get_by_role("button", name="Pairing").or_(page.get_by_role("radio", name="Pairing")))
     expect(page.locator(".katex-display")).to_have_count(
         len(catalogue.grouped(list_methods(), family="pairing")["pairing"])
     )
     expect(page).to_have_url(re.compile("family=pairing"))
-    page = settled(open_page(f"{hostile}/methods?find=lexical+robertson"))
+    page = open_page(f"{hostile}/methods?find=lexical+robertson")
     expect(page.locator(".katex-display")).to_have_count(1)
-    page.get_by_role("link", name="Open on Explain").first.click()
+    click(page.get_by_role("link", name="Open on Explain").first)
     expect(page.get_by_role("heading", name=re.compile("^Why “"))).to_be_visible()
     expect(page).to_have_url(re.compile(r"[?&]method=bm25(&|$)"))
 
@@ -150,14 +151,14 @@ STREAMLITS_OWN = {"light": [[".katex-display"]], "dark": [[".katex-display"], ["
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_are_accessible(hostile, open_page, scheme):
     """axe-core finds nothing serious or critical on any page of the sidebar, in either scheme."""
-    page = settled(open_page(f"{hostile}/?token=1&row=3", color_scheme=scheme, width=1280))
+    page = open_page(f"{hostile}/?token=1&row=3", color_scheme=scheme, width=1280)
     links = page.get_by_test_id("stSidebarNavLink")
     names = links.all_inner_texts()
     assert len(names) >= 6
     found = []
     for number, name in enumerate(names):
         if number:
-            links.nth(number).click()
+            click(links.nth(number))
             expect(links.nth(number)).to_have_attribute("aria-current", "page")
         answer = Axe().run(settled(page), context={"exclude": STREAMLITS_OWN[scheme]}).response
         for violation in answer["violations"]:

@@ -10,7 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from attribution.index import build
 from attribution.registry import standard_parts
-from tests.browser.test_app import click, settled, word
+from tests.browser.test_app import word
+from tests.browser.waiting import click, click_token, settled
 from tests.tiny import BAD, FILLER, GOOD, workspace_of
 
 NOUNS = [name for name in FILLER if name in ("plot", "cast", "song", "scene", "film", "story")]
@@ -36,6 +37,7 @@ def selected(page: Page) -> Locator:
 
 def drag(page: Page, start: Locator, end: Locator) -> None:
     """The mouse pressed on one word, led over to another and let go."""
+    settled(page)
     for number, box in enumerate((start.bounding_box(), end.bounding_box())):
         assert box
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=8)
@@ -44,7 +46,7 @@ def drag(page: Page, start: Locator, end: Locator) -> None:
 
 def test_a_marked_span_is_explained_by_training_spans_in_bold(clauses, open_page):
     """A drag marks a run of words; its importance is explained, by rows with one bold span each, inside their texts."""
-    page = settled(open_page(f"{clauses}/?test=0&method=if_plus_plus"))
+    page = open_page(f"{clauses}/?test=0&method=if_plus_plus")
     expect(page.locator(".token.explained").first).to_be_visible()
     drag(page, word(page, NOUNS[0]), word(page, GOOD[0]))
     expect(selected(page)).to_have_text([NOUNS[0], "was", GOOD[0]])
@@ -61,13 +63,13 @@ def test_a_marked_span_is_explained_by_training_spans_in_bold(clauses, open_page
         assert str(strong.text_content()) in str(row.locator(".part").text_content())
     assert rows.count() > 1
 
-    page = settled(open_page(page.url))
+    page = open_page(page.url)
     expect(selected(page)).to_have_text([NOUNS[0], "was", GOOD[0]])
 
 
 def test_shift_marks_and_escape_clears(clauses, open_page):
     """Shift with the arrows, or with a click, marks from the word one came from; a chip marks the span it names."""
-    page = settled(open_page(f"{clauses}/?test=0&method=if_plus_plus"))
+    page = open_page(f"{clauses}/?test=0&method=if_plus_plus")
     word(page, NOUNS[0]).focus()
     page.keyboard.down("Shift")
     for _ in range(2):
@@ -77,20 +79,20 @@ def test_shift_marks_and_escape_clears(clauses, open_page):
     page.keyboard.up("Shift")
     expect(page).to_have_url(re.compile(r"[?&]token=2-4(&|$)"))
     expect(word(settled(page), GOOD[0])).to_be_focused()
-    page.keyboard.press("Escape")
+    settled(page).keyboard.press("Escape")
     expect(selected(page)).to_have_count(0)
     expect(page).not_to_have_url(re.compile("token="))
 
-    click(word(page, "but"))
+    click_token(word(page, "but"))
     expect(page).to_have_url(re.compile(r"[?&]token=6(&|$)"))
     settled(page)
     page.keyboard.down("Shift")
-    click(word(page, "story"))
+    click_token(word(page, "story"))
     page.keyboard.up("Shift")
     expect(page).to_have_url(re.compile(r"[?&]token=6-8(&|$)"))
     expect(selected(settled(page))).to_have_text(["but", "the", "story"])
 
     name = re.compile(f"^the {NOUNS[0]} was {GOOD[0]} ,")
-    page.get_by_role("button", name=name).or_(page.get_by_role("radio", name=name)).click()
+    click(page.get_by_role("button", name=name).or_(page.get_by_role("radio", name=name)))
     expect(page).to_have_url(re.compile(r"[?&]token=1-5(&|$)"))
     expect(selected(page)).to_have_text(["the", NOUNS[0], "was", GOOD[0], ","])
