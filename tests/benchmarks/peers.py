@@ -43,7 +43,8 @@ class Plain(nn.Module):
 
     def __init__(self, workspace: Workspace, scope: str) -> None:
         super().__init__()
-        self.model = workspace.base_classifier().model
+        classifier = workspace.base_classifier()
+        self.model, self.blocks = classifier.model, classifier.anatomy.blocks
         self.model.load_state_dict(workspace.model.state_dict())
         wanted = make_scope(workspace.classifier, scope).names
         for name, parameter in self.model.named_parameters():
@@ -82,6 +83,8 @@ def captum_tracincp(workspace: Workspace) -> dict[str, Any]:
     from captum.influence import TracInCP
 
     module = Plain(workspace, "last:2")
+    # captum hooks the inputs of the layers, which need a gradient for that even above frozen blocks.
+    module.blocks[-2].register_forward_pre_hook(lambda _, given: (given[0].requires_grad_(), *given[1:]))
     train, test = _rows(workspace)
     layers = [name for name, m in module.named_modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
     peer: Any = TracInCP(
