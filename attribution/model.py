@@ -299,6 +299,8 @@ class Suffix:
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
         run_so = self._packed(inputs) if packed else self.classifier.narrowed()
+        if packed:  # the blocks go by `hidden`: what comes before them runs on the first position, for its shape only
+            inputs = {name: value[:, :1] for name, value in inputs.items()}
         with run_so, _hook(self.first.register_forward_pre_hook, feed, with_kwargs=True):
             return functional_call(self.classifier.model, dict(weights or {}), args=(), kwargs=inputs).logits
 

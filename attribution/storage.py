@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from attribution.errors import UserError
+
+AT_WORK = ".at-work"
 
 
 @contextmanager
@@ -62,6 +66,25 @@ def locked(directory: Path, *, timeout: float = 30.0, name: str = ".lock") -> It
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def work_folder(home: Path, prefix: str) -> Iterator[Path]:
+    """A temporary folder below `home`, removed afterwards with all that it holds.
+
+    What a process that was killed has left there under the same prefix is removed first; the folders of processes
+    that are still at work, which each hold a lock in theirs, stay.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    for mark in home.glob(f"{prefix}*/{AT_WORK}"):
+        try:
+            with FileLock(mark, timeout=0):
+                shutil.rmtree(mark.parent, ignore_errors=True)
+        except (Timeout, OSError):
+            continue
+    with tempfile.TemporaryDirectory(dir=home, prefix=prefix, ignore_cleanup_errors=True) as folder:
+        with FileLock(Path(folder) / AT_WORK):
+            yield Path(folder)
 
 
 def is_writable(directory: Path) -> bool:

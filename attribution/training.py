@@ -2,24 +2,23 @@
 
 import math
 import re
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from attribution.checkpoints import Checkpoint, checkpoint_folders, save_checkpoint
+from attribution.dropout import quick_dropout
 from attribution.errors import UserError
+from attribution.frozen import FrozenPart
 from attribution.index import Progress, silent
 from attribution.loading import load_classifier
-from attribution.model import Classifier, Inputs, length_sorted_batches
+from attribution.model import Classifier
 from attribution.scope import above
-from attribution.storage import locked
+from attribution.storage import locked, work_folder
 from attribution.workspace import Workspace, open_workspace, write_settings
 
 WARM_UP = 0.06
@@ -69,10 +68,10 @@ def train(workspace: Workspace, recipe: Recipe, progress: Progress = silent) -> 
     )
     base = {k: v.clone() for k, v in classifier.model.named_parameters() if k not in missing}
     names, cut = select(classifier, recipe.trainable, missing)
-    with locked(workspace.directory), tempfile.TemporaryDirectory(dir=workspace.directory) as temporary:
+    with locked(workspace.directory), work_folder(workspace.directory, ".training-") as temporary:
         folders = []
-        for state in _epochs(classifier, workspace, recipe, names, cut, Path(temporary), progress):
-            folder = Path(temporary) / str(state.step)
+        for state in _epochs(classifier, workspace, recipe, names, cut, temporary, progress):
+            folder = temporary / str(state.step)
             new = {k: v for k, v in classifier.model.named_parameters() if k in names}
             save_checkpoint(folder, state, new=new, base=base)
             folders.append(folder)
@@ -80,7 +79,7 @@ def train(workspace: Workspace, recipe: Recipe, progress: Progress = silent) -> 
         home.mkdir(exist_ok=True)
         old = checkpoint_folders(workspace.directory)
         for number, folder in enumerate(old):
-            folder.rename(Path(temporary) / f"old-{number}")
+            folder.rename(temporary / f"old-{number}")
         for folder in folders:
             folder.rename(home / folder.name)
         settings = replace(
@@ -122,7 +121,7 @@ def _epochs(
     learner = Learner(parameters, recipe, len(labels))
     test_set, test_labels = classifier.tokenize(*workspace.texts("test")), workspace.label_ids(workspace.test)
     step, rates = 0, []
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quick_dropout(classifier.model, recipe.seed):
         torch.manual_seed(recipe.seed)
         for epoch, batches in enumerate(epochs_of(recipe, len(labels)), start=1):
             classifier.model.train()
@@ -169,9 +168,10 @@ def _share(step: int, steps: int) -> float:
 class Learner:
     """AdamW on some parameters over all steps of a recipe with `count` examples; gradients are clipped to norm 1."""
 
-    def __init__(self, parameters: list[Any], recipe: Recipe, count: int, *, fused: bool = False) -> None:
+    def __init__(self, parameters: list[nn.Parameter], recipe: Recipe, count: int) -> None:
         self.parameters = parameters
         self.steps = recipe.steps(count) * recipe.epochs
+        fused = parameters[0].device.type in ("cpu", "cuda")
         self.optimiser = torch.optim.AdamW(
             parameters, lr=recipe.learning_rate, weight_decay=WEIGHT_DECAY, fused=fused or None
         )
@@ -189,57 +189,3 @@ class Learner:
         nn.utils.clip_grad_norm_(self.parameters, MOST_NORM)
         self.optimiser.step()
         self.schedule.step()
-
-
-class FrozenPart:
-    """Encoded texts; with a `cut`, also the hidden states that enter that block, computed once.
-
-    `hidden`: all texts' states below one another (tokens, width), on the disk of `folder` for as long as they are in
-    use: the file has no name there, so that not even a killed process leaves it behind. `first`: where those of each
-    text begin (texts + 1,).
-    """
-
-    def __init__(self, classifier: Classifier, encoded: Any, cut: int | None, folder: Path, progress: Progress) -> None:
-        self.classifier = classifier
-        self.cut = cut
-        self.encoded = encoded
-        self.lengths = [len(ids) for ids in encoded["input_ids"]]
-        self.first = np.concatenate([[0], np.cumsum(self.lengths)])
-        if cut is not None:
-            self.hidden = self._run_prefix(cut, folder, progress)
-
-    def _run_prefix(self, cut: int, folder: Path, progress: Progress) -> Tensor:
-        width = self.classifier.model.config.hidden_size
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            hidden = torch.from_file(file.name, shared=True, size=int(self.first[-1]) * width).view(-1, width)
-        done = 0
-        for rows in length_sorted_batches(self.lengths):
-            found = self.classifier.hidden_before(self.classifier.pad(self.encoded, rows.tolist()), cut)
-            for row, states in zip(rows, found.cpu(), strict=True):
-                hidden[self.first[row] : self.first[row + 1]] = states[: self.lengths[row]]
-            done += len(rows)
-            progress(done, len(self.lengths), "running the frozen blocks once")
-        return hidden
-
-    @contextmanager
-    def model(self) -> Iterator[Callable[[np.ndarray], Tensor]]:
-        """A function from row numbers to logits (batch, labels), through which the parameters learn."""
-        if self.cut is None:
-            yield lambda rows: self.classifier.model(**self.classifier.pad(self.encoded, rows.tolist())).logits
-            return
-        with self.classifier.cut_before(self.cut) as suffix:
-            yield lambda rows: suffix.logits(*self.batch(rows))
-
-    def states(self, row: int) -> Tensor:
-        """The states (tokens, width) of one text that enter the block of the cut."""
-        return self.hidden[self.first[row] : self.first[row + 1]]
-
-    def batch(self, rows: np.ndarray) -> tuple[Inputs, Tensor]:
-        """Model inputs of some texts and the states that enter the block of the cut, padded on the right."""
-        padded = nn.utils.rnn.pad_sequence([self.states(row) for row in rows], batch_first=True)
-        return self.classifier.pad(self.encoded, rows.tolist()), padded.to(self.classifier.device)
-
-    def packed_batch(self, rows: np.ndarray) -> tuple[Inputs, Tensor]:
-        """As `batch`, the states (1, tokens, width) one text after the other, without padding."""
-        states = torch.cat([self.states(row) for row in rows])[None]
-        return self.classifier.pad(self.encoded, rows.tolist()), states.to(self.classifier.device)

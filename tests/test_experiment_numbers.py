@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 
 from attribution import attribute
-from attribution.experiments import correlation
+from attribution.experiments import artifact_fit, correlation, lexical_overlap, mislabel
 from attribution.experiments.faithfulness import _setup
 from attribution.experiments.layers import layer_groups
 from attribution.experiments.near_training import edited
@@ -20,7 +20,10 @@ from attribution.experiments.registry import Findings, Run, estimate_seconds, ru
 from attribution.experiments.saliency_consistency import salient
 from attribution.experiments.span_agreement import start_states
 from attribution.index import silent
-from attribution.query import make_query
+from attribution.query import Query, make_query
+from attribution.results import ScoreTable
+from attribution.retraining import Job
+from attribution.retraining.blocks import Blocks
 from attribution.scope import make_scope
 from attribution.span_scores import explained_span
 from attribution.spans import Finder
@@ -295,6 +298,43 @@ def test_a_run_says_how_long_it_will_take(workspace: Workspace, monkeypatch: pyt
     assert estimate_seconds(workspace, "correlation", **given) > 0
     monkeypatch.setattr(correlation, "answer_seconds", lambda *_: 2.0)
     assert estimate_seconds(workspace, "correlation", **given) == 2.0 * len(workspace.test)
+
+
+@pytest.mark.parametrize("name", ["artifact_fit", "lexical_overlap"])
+def test_an_estimate_counts_every_question(name: str, pairs: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each answer of a method takes a second, an estimate is the number of answers that a run asks for."""
+    asked: list[str] = []
+    answer = Run.answer
+
+    def counted(self: Run, query: Query, method: str, **given: Any) -> ScoreTable:
+        asked.append(method)
+        return answer(self, query, method, **given)
+
+    monkeypatch.setattr(Run, "answer", counted)
+    modules = {"artifact_fit": artifact_fit, "lexical_overlap": lexical_overlap}
+    monkeypatch.setattr(modules[name], "answer_seconds", lambda run, entries, **_: float(len(entries)))
+    parameters: dict[str, Any] = {"tests": 3}
+    if name == "lexical_overlap":
+        parameters["label"] = next(iter(lexical_overlap.wrongly_predicted(pairs)))
+    given: dict[str, Any] = {"methods": ["gd", "tfidf"], "parameters": parameters}
+    foretold = estimate_seconds(pairs, name, **given)
+    assert not asked
+    run_experiment(pairs, name, **given)
+    assert foretold == pytest.approx(len(asked), rel=0.2) and len(asked) > 3
+
+
+def test_the_estimate_of_mislabel_adds_the_training_and_the_index(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted flips cost a training and the index of the model that it makes; the data as it is costs neither."""
+    jobs: list[Job] = []
+    monkeypatch.setattr(Blocks, "seconds", lambda self, job: jobs.append(job) or 500.0)
+    monkeypatch.setattr(mislabel, "build_seconds", lambda workspace, wanted: 70.0 * len(wanted))
+    planted, own = (
+        estimate_seconds(workspace, "mislabel", methods=["gd"], parameters={"flips": flips}) for flips in (0.2, 0.0)
+    )
+    assert own < 60, "a pass over 40 examples"
+    assert 570 <= planted < 630 and [len(job.rows) for job in jobs] == [len(workspace.train)]
 
 
 @pytest.mark.parametrize(

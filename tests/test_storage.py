@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.errors import UserError
-from attribution.storage import atomic_path, digest_bytes, digest_file, digest_json, locked, write_atomically
+from attribution.storage import (
+    atomic_path,
+    digest_bytes,
+    digest_file,
+    digest_json,
+    locked,
+    work_folder,
+    write_atomically,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -19,6 +27,14 @@ JSON = st.recursive(
     max_leaves=8,
 )
 HOLD = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
+WORK = """
+import sys, pathlib, attribution.storage
+with attribution.storage.work_folder(pathlib.Path(sys.argv[1]), ".random-") as folder:
+    (folder / "model").mkdir()
+    (folder / "model" / "w").write_text("x")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_write_atomically_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -126,6 +142,26 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         holder.communicate()
     with locked(tmp_path, timeout=5):
         pass
+
+
+def test_what_a_killed_process_left_goes_with_the_next(tmp_path: Path) -> None:
+    """A work folder is gone after its block, also after an exception; one of a killed process goes when the next is
+    made, while one that a process is at work in, and what has another name, stay.
+    """
+    command, pipes = [sys.executable, "-c", WORK, str(tmp_path)], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    (tmp_path / ".randomly").mkdir()
+    with subprocess.Popen(command, text=True, **pipes) as other:
+        assert other.stdout is not None
+        theirs = Path(other.stdout.readline().strip())
+        with pytest.raises(KeyboardInterrupt), work_folder(tmp_path, ".random-") as mine:
+            assert theirs.is_dir() and mine.is_dir() and mine.parent == theirs.parent == tmp_path
+            raise KeyboardInterrupt
+        assert not mine.exists() and (theirs / "model" / "w").exists()
+        other.kill()
+    assert theirs.is_dir()
+    with work_folder(tmp_path, ".random-") as mine:
+        assert sorted(tmp_path.iterdir()) == sorted([mine, tmp_path / ".randomly"])
+    assert list(tmp_path.iterdir()) == [tmp_path / ".randomly"]
 
 
 def test_only_a_folder_can_be_locked(tmp_path: Path) -> None:

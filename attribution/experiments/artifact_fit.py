@@ -1,6 +1,8 @@
 """How much an artifact of the training data goes with influence, over slices of the test set (Han et al. 2020 §5.1)."""
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from attribution.artifacts.features import COLUMN, GIVEN, get_feature, is_negati
 from attribution.artifacts.fits import RESPONSES, NothingToFit, check_varies
 from attribution.errors import UserError, unknown
 from attribution.experiments.labels import label_of
+from attribution.experiments.measures import Entry, answer_seconds
 from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.methods.lexical import lexical_words
 from attribution.parameters import Choice, Name, Range
@@ -19,6 +22,7 @@ DENIAL = "It is not true that "
 # A first word that keeps its meaning in lower case, which a name would not.
 PLAIN = frozenset("a an the this that these those there he she it we they some all many most".split())
 MOST_VALUES = 20
+TIMED = 4
 Slices = list[tuple[str, list[Query]]]
 
 MODEL = "BERT-base, its last 4 blocks and head fine-tuned on 10,000 MNLI pairs, influence by LiSSA with damping .003"
@@ -37,12 +41,30 @@ PAPER = [
 ]
 
 
+def _seconds(
+    run: Run, *, features: str, pattern: str, by: str, label: str, tests: int, response: str, scope: str
+) -> float:
+    """The questions of every slice, and a fit of every feature for each of them."""
+    names, _ = _varying(run, _features(run, features), pattern)
+    queries = [query for _, queries in _slices(run, by, label, tests) for query in queries]
+    answered = answer_seconds(run, [Entry(method=method, scope=scope) for method in run.methods])
+    scores = [np.random.default_rng(run.seed).standard_normal(len(run.workspace.train))] * TIMED
+    began = time.perf_counter()
+    for name in names:
+        values = [feature_values(run.workspace, name, query=query, pattern=pattern) for query in queries[:TIMED]]
+        with suppress(NothingToFit):
+            slice_fit(scores[: len(values)], values, seed=run.seed, response=response)
+    fitted = (time.perf_counter() - began) / max(1, len(queries[:TIMED]))
+    return len(queries) * (answered + len(run.methods) * fitted)
+
+
 @experiment(
     title="Influence against artifacts",
     paper="Han 2020 §5.1, Figs 4–5, Table 6",
     cost="one question a test example and method",
     methods=("influence",),
     small={"tests": 4},
+    estimate=_seconds,
 )
 def artifact_fit(
     run: Run,

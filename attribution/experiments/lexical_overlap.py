@@ -7,7 +7,7 @@ import numpy as np
 from attribution.artifacts import feature_values, overlap_rate
 from attribution.errors import UserError
 from attribution.experiments.labels import label_of
-from attribution.experiments.measures import mean_error
+from attribution.experiments.measures import Entry, answer_seconds, mean_error
 from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.parameters import Name, Range
 from attribution.query import make_query
@@ -38,6 +38,11 @@ PAPER = [
 ]
 
 
+def _seconds(run: Run, *, label: str, tests: int, scope: str) -> float:
+    entries = [Entry(method=method, scope=scope) for method in run.controlled]
+    return len(_mispredicted(run, label_of(run.workspace, label), tests)) * answer_seconds(run, entries, rerank=True)
+
+
 @experiment(
     title="Lexical overlap of what methods find",
     paper="Pezeshkpour 2021 §4, Table 2",
@@ -45,6 +50,7 @@ PAPER = [
     methods=tuple(row["method"] for row in PAPER),
     needs="pair",
     small={"tests": 3},
+    estimate=_seconds,
 )
 def lexical_overlap(
     run: Run,
@@ -65,11 +71,7 @@ def lexical_overlap(
     """
     workspace = run.workspace
     label = label_of(workspace, label)
-    wrong = wrongly_predicted(workspace)
-    ids = run.sample(wrong.get(label, []), tests)
-    if not ids:
-        others = ", ".join(f"{name} {len(wrong.get(name, []))}" for name in workspace.labels)
-        raise UserError(f"No test pair is mispredicted as '{label}'. Mispredictions as each label: {others}.")
+    ids = _mispredicted(run, label, tests)
     methods = run.controlled
     rates: dict[str, list[list[float]]] = {method: [] for method in methods}
     for done, test in enumerate(ids, start=1):
@@ -86,6 +88,16 @@ def lexical_overlap(
         paper=PAPER,
         notes=(f"Test pairs mispredicted as '{label}'.",),
     )
+
+
+def _mispredicted(run: Run, label: str, most: int) -> list[int]:
+    """At most `most` ids of test pairs mispredicted as a label, drawn; UserError where there is none."""
+    wrong = wrongly_predicted(run.workspace)
+    ids = run.sample(wrong.get(label, []), most)
+    if not ids:
+        others = ", ".join(f"{name} {len(wrong.get(name, []))}" for name in run.workspace.labels)
+        raise UserError(f"No test pair is mispredicted as '{label}'. Mispredictions as each label: {others}.")
+    return ids
 
 
 def wrongly_predicted(workspace: Workspace) -> dict[str, list[int]]:

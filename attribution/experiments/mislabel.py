@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,17 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from attribution.cost import build_seconds
 from attribution.data import data_digest
 from attribution.errors import UserError, unknown
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.experiments.retrained import BatchSize, Epochs, LearningRate, usable
-from attribution.index import load, parts
+from attribution.index import load, parts, silent
 from attribution.parameters import Name, Range
-from attribution.retraining import make_plan
-from attribution.self_influence import LOSS, SELF
+from attribution.registry import required_parts
+from attribution.retraining import Job, make_plan
+from attribution.retraining.blocks import Blocks
+from attribution.self_influence import LOSS, SELF, needed_parts
 from attribution.storage import digest_json
 from attribution.suspects.ranking import likeliest_others
 from attribution.training import Recipe, train
@@ -29,12 +33,33 @@ CHECKED = (5, 10, 20, 30)
 SHOWN = 20
 
 
+def _seconds(run: Run, *, flips: float, retrain: str, epochs: int, learning_rate: float, batch_size: int) -> float:
+    """Every method's pass over the training set, asked twice; with flips the training and its model's index too."""
+    workspace, methods, total = run.workspace, [m for m in _methods(run)[0] if m != CONTROL], 0.0
+    for done, method in enumerate((*methods, LOSS), start=1):
+        SELF[method](workspace, run.progress)
+        began = time.perf_counter()
+        SELF[method](workspace, silent)
+        total += time.perf_counter() - began
+        run.progress(done, len(methods) + 1, "methods timed")
+    if not _count(run, flips):
+        return total
+    began = time.perf_counter()
+    recipe = _recipe(run, retrain, epochs, learning_rate, batch_size)
+    engine = Blocks(workspace, recipe, np.arange(1), run.progress)
+    prefix = time.perf_counter() - began
+    everything = Job(rows=np.arange(len(workspace.train)), seed=run.seed, tests=np.arange(1))
+    read = dict.fromkeys(p for m in methods for p in (*required_parts(workspace, m), *needed_parts(workspace, m)))
+    return total + prefix + engine.seconds(everything) + (build_seconds(workspace, list(read)) or 0.0)
+
+
 @experiment(
     title="Finding wrong labels",
     paper="Koh & Liang 2017 §5.4",
     cost="with planted flips one training, then one pass over the training set a method",
     methods=("influence_head", "influence", "gd", "tracin_last", "representer"),
     small={"epochs": 1},
+    estimate=_seconds,
 )
 def mislabel(
     run: Run,
@@ -56,10 +81,7 @@ def mislabel(
     Hanley and McNeil's standard error of the AUC. `ranking` lists all training examples by the first method, with the
     likeliest other label. flips=0 ranks the user's own data under the workspace's own model.
     """
-    methods, notes = usable(run)
-    for method in methods:
-        if method not in (*SELF, CONTROL):
-            raise unknown("method with an influence on itself", method, [m for m in SELF if m != LOSS])
+    methods, notes = _methods(run)
     planted = np.sort(np.random.default_rng(run.seed).permutation(len(run.workspace.train))[: _count(run, flips)])
     recipe = _recipe(run, retrain, epochs, learning_rate, batch_size) if len(planted) else None
     found, logits = _scores(run, [*methods, LOSS], planted, recipe)
@@ -79,6 +101,15 @@ def mislabel(
         notes=(*notes, trained),
         more={**more, "planted": run.workspace.train.index[planted].tolist()},
     )
+
+
+def _methods(run: Run) -> tuple[list[str], list[str]]:
+    """The methods, the random control last, and notes; UserError for one that has no influence on itself."""
+    methods, notes = usable(run)
+    for method in methods:
+        if method not in (*SELF, CONTROL):
+            raise unknown("method with an influence on itself", method, [m for m in SELF if m != LOSS])
+    return methods, notes
 
 
 def _count(run: Run, flips: float) -> int:

@@ -1,13 +1,11 @@
 """Whether a method's ranking depends on what the model has learnt at all (Pezeshkpour et al. 2021 §4, Table 1)."""
 
 import copy
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -19,6 +17,7 @@ from attribution.experiments.registry import CONTROL, Findings, Row, Run, experi
 from attribution.loading import model_digest, quiet
 from attribution.parameters import Choice, Name, Range
 from attribution.query import make_query
+from attribution.storage import work_folder
 from attribution.workspace import Workspace, open_workspace, write_settings, write_tables
 
 DIFFERS = (
@@ -119,9 +118,8 @@ def reinitialised(workspace: Workspace, *, reset: str, seed: int) -> Iterator[Wo
 
     `reset`: all of them, or only those that fine-tuning has trained. Needs the room of the model and of its index.
     """
-    workspace.storage.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=workspace.storage, prefix=".random-") as temporary:
-        folder, own = Path(temporary), workspace.classifier
+    with work_folder(workspace.storage, ".random-") as folder:
+        own = workspace.classifier
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(seed)
             model = type(own.model)(copy.deepcopy(own.model.config))

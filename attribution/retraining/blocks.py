@@ -1,22 +1,20 @@
 """Fine-tuning the last blocks again on subsets: what lies below ran once, and padding is left out where it can be."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from attribution.factor_index import DTYPES, precision_of
-from attribution.factors import computing_in
+from attribution.dropout import quick_dropout
+from attribution.frozen import FrozenPart
 from attribution.index import Progress
 from attribution.loading import load_classifier
-from attribution.model import Classifier, Suffix, length_sorted_batches
-from attribution.narrow import can_narrow
+from attribution.model import Classifier, length_sorted_batches
 from attribution.retraining.jobs import Added, Job, Step
-from attribution.training import FrozenPart, Learner, Recipe, epochs_of, select
+from attribution.training import Learner, Recipe, epochs_of, select
 from attribution.workspace import Workspace
 
 TIMED_STEPS = 6
@@ -50,17 +48,17 @@ class Blocks:
         classifier = self.classifier
         self.names, self.cut = select(classifier, recipe.trainable, self.missing)
         self.base = {n: p.detach().clone() for n, p in classifier.model.named_parameters() if n in self.names}
-        self.dtype = DTYPES[precision_of(classifier, precision)]
         workspace.storage.mkdir(parents=True, exist_ok=True)
         pairs = workspace.texts("test")[1]
         texts = [workspace.texts("test")[0][i] for i in tests]
         encoded = classifier.tokenize(texts, None if pairs is None else [pairs[i] for i in tests])
         texts, pairs, labels = (added or Added()).beside(workspace)
-        self.train = FrozenPart(classifier, classifier.tokenize(texts, pairs), self.cut, workspace.storage, progress)
-        self.test = FrozenPart(classifier, encoded, self.cut, workspace.storage, progress)
+        self.train, self.test = (
+            FrozenPart(classifier, part, self.cut, workspace.storage, progress, precision)
+            for part in (classifier.tokenize(texts, pairs), encoded)
+        )
         self.place = {int(test): at for at, test in enumerate(tests)}
         self.labels = torch.from_numpy(labels).to(classifier.device)
-        self.is_packed = self._can_pack()
 
     def _load(self, seed: int) -> tuple[Classifier, frozenset[str]]:
         workspace = self.workspace
@@ -71,18 +69,6 @@ class Blocks:
             device=workspace.device,
             seed=seed,
         )
-
-    def _can_pack(self) -> bool:
-        """Whether batches may run without padding: where that leaves the logits of two tests as they are."""
-        classifier, cut = self.classifier, self.cut
-        if cut is None or not classifier.reads_first or not all(map(can_narrow, classifier.anatomy.blocks[cut:])):
-            return False
-        rows = np.unique([np.argmin(self.test.lengths), np.argmax(self.test.lengths)])
-        with torch.no_grad(), classifier.cut_before(cut) as suffix:
-            whole = suffix.logits(*self.test.batch(rows))
-            return torch.allclose(
-                suffix.logits(*self.test.packed_batch(rows), packed=True), whole, rtol=1e-4, atol=1e-5
-            )
 
     def logits(self, jobs: Sequence[Job], stepped: Step) -> list[np.ndarray]:
         """The test logits (tests, labels) of each job's model.
@@ -109,18 +95,17 @@ class Blocks:
 
     def _logits(self, rows: np.ndarray, seed: int, tests: np.ndarray, stepped: Step) -> np.ndarray:
         parameters = self._restart(seed)
-        fused = self.classifier.device.type in ("cpu", "cuda")
-        learner = Learner(parameters, self.recipe, len(rows), fused=fused)
+        learner = Learner(parameters, self.recipe, len(rows))
         devices = [self.classifier.device] if self.classifier.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), quick_dropout(self.classifier.model, seed):
             torch.manual_seed(seed)
             self.classifier.model.train()
             try:
-                with self._suffix() as suffix:
+                with self.train.model() as logits:
                     done = 0
                     for batches in epochs_of(replace(self.recipe, seed=seed), len(rows)):
                         for batch in batches:
-                            learner.step(self._loss(suffix, rows[batch]))
+                            learner.step(nn.functional.cross_entropy(logits(rows[batch]), self.labels[rows[batch]]))
                             done += 1
                             stepped(done)
             finally:
@@ -140,31 +125,9 @@ class Blocks:
                     parameters.append(parameter)
         return parameters
 
-    @contextmanager
-    def _suffix(self) -> Iterator[Suffix | None]:
-        if self.cut is None:
-            yield None
-            return
-        with self.classifier.cut_before(self.cut) as suffix:
-            yield suffix
-
-    def _loss(self, suffix: Suffix | None, rows: np.ndarray) -> Tensor:
-        logits = self._run(suffix, self.train, rows)
-        return nn.functional.cross_entropy(logits, self.labels[rows])
-
-    def _run(self, suffix: Suffix | None, part: FrozenPart, rows: np.ndarray) -> Tensor:
-        """Logits (rows, labels), through which the parameters learn."""
-        classifier = self.classifier
-        with computing_in(classifier.device, self.dtype):
-            if suffix is None or self.cut is None:
-                return classifier.model(**classifier.pad(part.encoded, rows.tolist())).logits.float()
-            if not self.is_packed:
-                return suffix.logits(*part.batch(rows)).float()
-            return suffix.logits(*part.packed_batch(rows), packed=True).float()
-
     def _test_logits(self, places: np.ndarray) -> np.ndarray:
         made = np.empty((len(places), len(self.workspace.labels)), dtype=np.float32)
-        with torch.no_grad(), self._suffix() as suffix:
+        with torch.no_grad(), self.test.model() as logits:
             for rows in length_sorted_batches([self.test.lengths[place] for place in places]):
-                made[rows] = self._run(suffix, self.test, places[rows]).cpu().numpy()
+                made[rows] = logits(places[rows]).cpu().numpy()
         return made
