@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from attribution.creation import create_workspace
+from attribution.ekfac import sample
 from attribution.model import Classifier
 from attribution.query import make_query
 from attribution.registry import run_method
@@ -29,7 +30,11 @@ class Rows(Dataset):
     def __init__(self, classifier: Classifier, texts: list[str], labels: np.ndarray) -> None:
         encoded = classifier.tokenize(texts)
         padded = classifier.pad(encoded, range(len(texts)))
-        self.columns = (padded["input_ids"], padded["attention_mask"], torch.from_numpy(labels))
+        self.columns: tuple[torch.Tensor, ...] = (
+            padded["input_ids"],
+            padded["attention_mask"],
+            torch.from_numpy(labels),
+        )
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -39,19 +44,23 @@ class Rows(Dataset):
 
 
 class Plain(nn.Module):
-    """The classifier as a module of two tensors, with gradients for the scope's weights."""
+    """The classifier as a module of two tensors, with gradients for the scope's weights.
+
+    Its last block computes what is read, as it does for us: a Kronecker factor of all positions would be another one.
+    """
 
     def __init__(self, workspace: Workspace, scope: str) -> None:
         super().__init__()
-        classifier = workspace.base_classifier()
-        self.model, self.blocks = classifier.model, classifier.anatomy.blocks
+        self.classifier = workspace.base_classifier()
+        self.model, self.blocks = self.classifier.model, self.classifier.anatomy.blocks
         self.model.load_state_dict(workspace.model.state_dict())
         wanted = make_scope(workspace.classifier, scope).names
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in wanted)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.model(input_ids=ids, attention_mask=mask).logits
+        with self.classifier.narrowed():
+            return self.model(input_ids=ids, attention_mask=mask).logits
 
 
 class BiasApart(nn.Module):
@@ -108,14 +117,18 @@ def captum_tracincp(workspace: Workspace) -> dict[str, Any]:
 
 
 def kronfluence_ekfac(workspace: Workspace) -> dict[str, Any]:
-    """kronfluence's EK-FAC at full rank, fitted on the same 512 examples that it scores."""
+    """kronfluence's EK-FAC at full rank, fitted on the same 512 examples that it scores.
+
+    The Fisher's labels are the ones that we draw: two draws of so few labels differ by more than the two programs.
+    """
     from kronfluence.analyzer import Analyzer, prepare_model  # pyright: ignore[reportMissingImports]
     from kronfluence.task import Task  # pyright: ignore[reportMissingImports]
 
     class Classification(Task):
         def compute_train_loss(self, batch: Any, model: Any, sample: bool = False) -> torch.Tensor:
             logits = model(batch[0], batch[1])
-            labels = torch.multinomial(logits.softmax(-1).detach(), 1)[:, 0] if sample else batch[2]
+            below = logits.detach().double().softmax(-1).cumsum(-1) < batch[3][:, None]
+            labels = below.sum(-1).clamp_max(logits.shape[-1] - 1) if sample else batch[2]
             return nn.functional.cross_entropy(logits, labels, reduction="sum")
 
         def compute_measurement(self, batch: Any, model: Any) -> torch.Tensor:
@@ -130,6 +143,8 @@ def kronfluence_ekfac(workspace: Workspace) -> dict[str, Any]:
     from kronfluence.arguments import FactorArguments, ScoreArguments  # pyright: ignore[reportMissingImports]
 
     train, test = _rows(workspace)
+    with tempfile.TemporaryDirectory() as folder:
+        train.columns += (torch.from_numpy(sample(part_of(workspace, Path(folder)), ROWS)[1]),)
     module = Plain(workspace, "last:2")
     for name in make_scope(workspace.classifier, "last:2").layers:
         parent, _, child = name.rpartition(".")
