@@ -7,6 +7,7 @@ texts. A mask needs no more than 16 random bits an entry, which numpy's fastest 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +25,10 @@ def quick_dropout(model: nn.Module, seed: int) -> Iterator[None]:
     with ExitStack() as stack:
         if next(model.parameters()).device.type == "cpu":
             bits = np.random.SFC64(seed)
-            for module in model.modules():
-                if type(module) is nn.Dropout:
-                    module.forward = partial(_drop, module, bits)
-                    stack.callback(delattr, module, "forward")
+            modules: list[Any] = [each for each in model.modules() if type(each) is nn.Dropout]
+            for module in modules:
+                module.forward = partial(_drop, module, bits)
+                stack.callback(delattr, module, "forward")
         yield
 
 

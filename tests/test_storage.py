@@ -148,9 +148,9 @@ def test_what_a_killed_process_left_goes_with_the_next(tmp_path: Path) -> None:
     """A work folder is gone after its block, also after an exception; one of a killed process goes when the next is
     made, while one that a process is at work in, and what has another name, stay.
     """
-    command, pipes = [sys.executable, "-c", WORK, str(tmp_path)], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-c", WORK, str(tmp_path)]
     (tmp_path / ".randomly").mkdir()
-    with subprocess.Popen(command, text=True, **pipes) as other:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         theirs = Path(other.stdout.readline().strip())
         with pytest.raises(KeyboardInterrupt), work_folder(tmp_path, ".random-") as mine:
