@@ -57,6 +57,11 @@ class Plain(nn.Module):
         wanted = make_scope(workspace.classifier, scope).names
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in wanted)
+        self.layers = []
+        for name in make_scope(workspace.classifier, scope).layers:
+            parent, _, child = name.rpartition(".")
+            setattr(self.model.get_submodule(parent), child, BiasApart(self.model.get_submodule(name)))
+            self.layers.append(f"model.{name}.linear")
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         with self.classifier.narrowed():
@@ -64,7 +69,7 @@ class Plain(nn.Module):
 
 
 class BiasApart(nn.Module):
-    """A linear layer whose bias is added outside it, so that kronfluence explains the weight alone, as we do."""
+    """A linear layer whose bias is added outside it, so that the peers explain the weight alone, as we do."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
@@ -95,13 +100,12 @@ def captum_tracincp(workspace: Workspace) -> dict[str, Any]:
     # captum hooks the inputs of the layers, which need a gradient for that even above frozen blocks.
     module.blocks[-2].register_forward_pre_hook(lambda _, given: (given[0].requires_grad_(), *given[1:]))
     train, test = _rows(workspace)
-    layers = [name for name, m in module.named_modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
     peer: Any = TracInCP(
         module,
         train,
         [""],
         checkpoints_load_func=lambda *_: 1.0,
-        layers=layers,
+        layers=module.layers,
         loss_fn=nn.CrossEntropyLoss(reduction="sum"),
         batch_size=32,
         sample_wise_grads_per_batch=True,
@@ -135,7 +139,7 @@ def kronfluence_ekfac(workspace: Workspace) -> dict[str, Any]:
             return nn.functional.cross_entropy(model(batch[0], batch[1]), batch[2], reduction="sum")
 
         def get_influence_tracked_modules(self) -> list[str]:
-            return [f"model.{name}.linear" for name in make_scope(workspace.classifier, "last:2").layers]
+            return module.layers
 
         def get_attention_mask(self, batch: Any) -> torch.Tensor:
             return batch[1]
@@ -146,9 +150,6 @@ def kronfluence_ekfac(workspace: Workspace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         train.columns += (torch.from_numpy(sample(part_of(workspace, Path(folder)), ROWS)[1]),)
     module = Plain(workspace, "last:2")
-    for name in make_scope(workspace.classifier, "last:2").layers:
-        parent, _, child = name.rpartition(".")
-        setattr(module.model.get_submodule(parent), child, BiasApart(module.model.get_submodule(name)))
     # A peer that ran before may have left gradients off.
     with tempfile.TemporaryDirectory() as folder, torch.enable_grad():
         analyzer = Analyzer("demo", prepare_model(module, Classification()), Classification(), output_dir=folder)
