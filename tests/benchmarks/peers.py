@@ -3,6 +3,7 @@
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,11 @@ def ours(workspace: Workspace, solver: str) -> float:
     return statistics.median(times[1:])
 
 
-def captum_tracincp(workspace: Workspace) -> dict[str, Any]:
-    """captum's TracInCP over the same weights, one query and eight at once; it sees 512 training examples."""
+def captum_tracincp(workspace: Workspace, *, by_batch: bool = False) -> dict[str, Any]:
+    """captum's TracInCP over the same weights, one query and eight at once; it sees 512 training examples.
+
+    by_batch: its gradients of a batch's examples at once, which here are not those of autograd (captum 0.9).
+    """
     from captum.influence import TracInCP
 
     module = Plain(workspace, "last:2")
@@ -106,9 +110,9 @@ def captum_tracincp(workspace: Workspace) -> dict[str, Any]:
         [""],
         checkpoints_load_func=lambda *_: 1.0,
         layers=module.layers,
-        loss_fn=nn.CrossEntropyLoss(reduction="sum"),
+        loss_fn=nn.CrossEntropyLoss(reduction="sum" if by_batch else "none"),
         batch_size=32,
-        sample_wise_grads_per_batch=True,
+        sample_wise_grads_per_batch=by_batch,
     )
     began = time.perf_counter()
     one = peer.influence(tuple(c[:1] for c in test.columns))
@@ -205,4 +209,8 @@ def _compared(workspace: Workspace, solver: str, single: float, batch: float, sc
     }
 
 
-PEERS = {"captum_tracincp": captum_tracincp, "kronfluence_ekfac": kronfluence_ekfac}
+PEERS = {
+    "captum_tracincp": captum_tracincp,
+    "captum_tracincp_by_batch": partial(captum_tracincp, by_batch=True),
+    "kronfluence_ekfac": kronfluence_ekfac,
+}
