@@ -38,10 +38,10 @@ workspaces/imdb/checkpoints: | setup
 imdb: workspaces/imdb/checkpoints ## open the dashboard on long reviews, fine-tuned on first (PORT=…)
 	@$(BIN)/influscope dashboard workspaces/imdb --port $(PORT)
 
+# A process a core, each with one thread, the servers and jobs that tests start too; the browser, which takes longest, first.
 test: $(VENV)/.installed-test ## set up, then run every test
 	@sh tests/browser/ensure_chromium.sh
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/browser
-	@$(BIN)/python -m pytest tests/browser
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test ## ruff and pyright
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -77,7 +77,7 @@ def open_app(no_memory: None, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
         monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(folder))
         # A page run this way stays behind as the program itself, which every process spawned later would run again.
         monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-        app = AppTest.from_file(APP, default_timeout=30)
+        app = AppTest.from_file(APP, default_timeout=120)
         app.query_params.update(query)
         return app.run()
 

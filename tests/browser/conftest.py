@@ -23,7 +23,7 @@ from tests.browser.waiting import LISTEN, settled
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
-START_SECONDS = 60
+START_SECONDS = 180
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # Streamlit looks for its server under the page's own path before it finds it, where a page is opened by its address.
@@ -36,7 +36,9 @@ SERVER_LOGS = pytest.StashKey[list[Path]]()
 
 ColorScheme = Literal["light", "dark"]
 
-expect.set_options(timeout=15_000)
+# Long enough for a machine that is busy with other tests: what is waited for comes in a second or two.
+TIMEOUT = 60_000
+expect.set_options(timeout=TIMEOUT)
 
 
 class Serve(Protocol):
@@ -199,6 +201,7 @@ def contexts(chromium: Browser) -> Iterator[Callable[[ColorScheme], BrowserConte
     @cache
     def context(color_scheme: ColorScheme) -> BrowserContext:
         made = chromium.new_context(color_scheme=color_scheme)
+        made.set_default_timeout(TIMEOUT)
         made.add_init_script(LISTEN)
         return made
 
