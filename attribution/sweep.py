@@ -17,6 +17,7 @@ from attribution.ekfac import Layer, weighted_squares
 from attribution.factor_index import States, padded_states
 from attribution.factors import Pair, computing_in, read_tokens, run_pass
 from attribution.model import Classifier, Encoded, length_sorted_batches
+from attribution.tangents import Found, can_write_out, written_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +45,30 @@ def sweep(
     `states` gives what enters a block below which nothing is in the scope; without it the lower blocks run. Cost: about
     three forward passes of what lies above. bfloat16 keeps about three digits of the largest score.
     """
-    own = dict(weights or {})
-    parameters: dict[str, Tensor] = dict(classifier.model.named_parameters()) | own
-    lengths = [len(ids) for ids in encoded["input_ids"]]
-    targets = torch.from_numpy(labels).to(classifier.device)
-    made, done = np.empty(len(lengths)), 0
-    for rows in length_sorted_batches(lengths):
+    own, targets = dict(weights or {}), torch.from_numpy(labels).to(classifier.device)
+    made, done = np.zeros(len(labels)), 0
+    passes = written_out if can_write_out(classifier, vector) else _by_modules
+    for rows, logits, tangent in passes(classifier, encoded, vector, own, states, dtype):
+        if tangent is not None:
+            residual = logits.double().softmax(dim=-1)
+            residual[torch.arange(len(rows)), targets[rows]] -= 1
+            made[rows] = (residual * tangent.double()).sum(dim=-1).cpu().numpy()
+        done += len(rows)
+        progress(done)
+    return made
+
+
+def _by_modules(
+    classifier: Classifier,
+    encoded: Encoded,
+    vector: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    states: States | None,
+    dtype: torch.dtype,
+) -> Iterator[Found]:
+    """As `written_out`, for any model and scope: the model's own modules, with tangents by torch."""
+    parameters = dict(classifier.model.named_parameters()) | dict(weights)
+    for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
         inputs = classifier.pad(encoded, rows.tolist())
         with torch.no_grad(), computing_in(classifier.device, dtype), classifier.lock:
             entering = padded_states(classifier, rows, states)
@@ -58,16 +77,8 @@ def sweep(
                     name: forward_ad.make_dual(parameters[name].detach(), tangent.to(parameters[name]))
                     for name, tangent in vector.items()
                 }
-                logits, tangent = forward_ad.unpack_dual(classifier.logits_from(inputs, entering, {**own, **duals}))
-        if tangent is None:
-            made[rows] = 0  # nothing in the scope reaches the logits
-            continue
-        residual = logits.double().softmax(dim=-1)
-        residual[torch.arange(len(rows)), targets[rows]] -= 1
-        made[rows] = (residual * tangent.double()).sum(dim=-1).cpu().numpy()
-        done += len(rows)
-        progress(done)
-    return made
+                found = forward_ad.unpack_dual(classifier.logits_from(inputs, entering, {**weights, **duals}))
+        yield rows, found.primal, found.tangent
 
 
 def layer_dots(

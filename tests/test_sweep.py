@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from attribution import tangents
 from attribution.ekfac import curvature_parts, open_curvature
 from attribution.factor_index import States, factor_parts, open_factors
 from attribution.model import Classifier
+from attribution.plain_blocks import run_blocks
 from attribution.scope import make_scope
 from attribution.sweep import Metric, layer_dots, products, sweep
+from attribution.tangents import can_write_out
 from attribution.workspace import Workspace
 from tests.dense import LAST
 from tests.families import FAMILIES, classifier_of, in_float64
@@ -138,6 +141,40 @@ def test_progress_reaches_the_number_of_rows(workspace: Workspace) -> None:
     seen: list[int] = []
     of_training_set(reopened(workspace), "last:1", 1, progress=seen.append)
     assert seen == sorted(set(seen)) and seen[-1] == len(workspace.train)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_like_berts_are_written_out(family: str) -> None:
+    """Where a model has them, for weights in and above them; biases and what lies below go through the modules."""
+    classifier = classifier_of(family)
+    cases = (("last:1", False, True), ("head", False, True), ("last:1", True, False), ("all", False, False))
+    for text, bias, linear in cases:
+        vector = direction(classifier, make_scope(classifier, text, bias=bias).names)
+        assert can_write_out(classifier, vector) == (linear and family in ("bert", "roberta", "electra")), (text, bias)
+
+
+def test_every_core_sweeps_its_own_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small batches on two threads give what one batch on one thread gives, and leave torch its number of threads."""
+    classifier, threads = in_float64(classifier_of("bert")), torch.get_num_threads()
+    vector = direction(classifier, make_scope(classifier, "last:2", bias=False).names)
+    encodings = classifier.tokenize(TEXTS)
+    used: list[int] = []
+
+    def noting(*given: Any) -> Any:
+        used.append(torch.get_num_threads())
+        return run_blocks(*given)
+
+    monkeypatch.setattr(tangents, "run_blocks", noting)
+    try:
+        torch.set_num_threads(1)
+        expected = sweep(classifier, encodings, LABELS, vector)
+        torch.set_num_threads(2)
+        monkeypatch.setattr(tangents, "TOKENS", 12)
+        found = sweep(classifier, encodings, LABELS, vector)
+        assert torch.get_num_threads() == 2 and len(used) > 3 and set(used) == {1}
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_a_vector_that_nothing_reads_gives_zero() -> None:

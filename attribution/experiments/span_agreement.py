@@ -18,11 +18,11 @@ from attribution.span_scores import explained_span
 from attribution.spans import FINDERS, Finder, spans_at
 from attribution.words import erased_rows, training_examples
 
-TOPS = (10, 50)
+TOP = 10
 METHODS = ("influence", "if_plus", "if_plus_plus", "tracinf", "tracin_plus", "tracin_plus_plus")
 MODEL = (
     "RoBERTa-large fine-tuned on {0}, each example with the span of its aspect, 200 test examples; no error, in per "
-    "cent there. The second top is {1} there; Ral, which retrains, is not measured here"
+    "cent there. Ral, which retrains, is not measured here"
 )
 # Sag and Lag at the first top, then at the second, in per cent, for METHODS in their order.
 TABLE_3 = {
@@ -42,9 +42,9 @@ TABLE_3 = {
     ),
 }
 PAPER = [
-    {"method": m, "data": data, "k": k, "sag": sag / 100, "lag": lag / 100, "differs": MODEL.format(data, second)}
+    {"method": m, "data": data, "k": k, "sag": sag / 100, "lag": lag / 100, "differs": MODEL.format(data)}
     for data, (second, *values) in TABLE_3.items()
-    for k, sags, lags in ((TOPS[0], values[0], values[1]), (second, values[2], values[3]))
+    for k, sags, lags in ((TOP, values[0], values[1]), (second, values[2], values[3]))
     for m, sag, lag in zip(METHODS, sags, lags, strict=True)
 ]
 
@@ -74,11 +74,12 @@ def span_agreement(
     candidates: Annotated[
         int, Range(low=2, high=10_000_000, help="Training examples whose spans are scored, as for the methods.")
     ] = 120,
+    top: Annotated[int, Range(low=TOP + 1, high=10_000, help="How many top spans count, besides the top 10.")] = 50,
     scope: Annotated[
         str, Name(choices=("", "head", "last:2"), help="Parameters of gradient methods; none: each method's own.")
     ] = "",
 ) -> Findings:
-    """Sag@k and Lag@k of the top 10 and 50 training spans, or whole training examples where these are the unit.
+    """Sag@k and Lag@k of the top 10 and `top` training spans, or whole training examples where these are the unit.
 
     Sag (`sag`, −1 to 1) is the mean cosine of a top span's embedding with that of the test text's most important span,
     under every method; a span's embedding is the final state of the first token less that with the span masked, a whole
@@ -87,16 +88,17 @@ def span_agreement(
     test example without a span is left out (`n`).
     """
     values = {"finder": finder, "candidates": candidates, "scope": scope}
-    methods, ids, sags, lags = list(run.controlled), drawn_tests(run, tests), [], []
+    methods, ids, tops, sags, lags = list(run.controlled), drawn_tests(run, tests), (TOP, top), [], []
     for done, test in enumerate(ids, start=1):
-        question = {"experiment": "span_agreement", "test": test, "methods": methods, **values, "seed": run.seed}
-        found = run.kept(question, lambda test=test: _agreement(run, test, methods, values))
+        question = {"experiment": "span_agreement", "test": test, "methods": methods, **values}
+        question |= {"tops": tops, "seed": run.seed}
+        found = run.kept(question, lambda test=test: _agreement(run, test, methods, tops, values))
         sags.append(found["sag"])
         lags.append(found["lag"])
         run.progress(done, len(ids), "test examples explained")
     if not np.isfinite(sags).any():
         raise UserError(f"finder={finder} finds no span in any of the {len(ids)} test examples.")
-    rows = _rows(methods, np.array(sags), np.array(lags))
+    rows = _rows(methods, tops, np.array(sags), np.array(lags))
     told = {f"sag@{row['k']}, {row['method']}": row["sag"] for row in rows if row["sag"] is not None}
     return Findings(summary={"tests": len(ids), **told}, table=rows, paper=PAPER)
 
@@ -111,11 +113,13 @@ def _answer(run: Run, query: Query, method: str, values: dict[str, Any]) -> Scor
     return answer
 
 
-def _agreement(run: Run, test: int, methods: Sequence[str], values: dict[str, Any]) -> dict[str, np.ndarray]:
+def _agreement(
+    run: Run, test: int, methods: Sequence[str], tops: Sequence[int], values: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """Sag and Lag of every method at every top for one test example: (methods, tops); NaN without a test span."""
     query, classifier = make_query(run.workspace, test=test), run.workspace.classifier
     quantity, _ = explained_span(query, Finder(name=values["finder"]))
-    sag, lag = np.full((2, len(methods), len(TOPS)), np.nan)
+    sag, lag = np.full((2, len(methods), len(tops)), np.nan)
     if not quantity.tokens:
         return {"sag": sag, "lag": lag}
     mine = _embeddings(classifier, [query.example], [quantity.tokens])[0]
@@ -123,16 +127,16 @@ def _agreement(run: Run, test: int, methods: Sequence[str], values: dict[str, An
     for m, method in enumerate(methods):
         table = _answer(run, query, method, values)
         scored = table.scores[table.order] != 0  # what was not searched for spans has 0
-        top = table.order[scored][: max(TOPS)].tolist()
-        if not top:
+        first = table.order[scored][: max(tops)].tolist()
+        if not first:
             continue
-        examples = training_examples(query, top)
-        units = [()] * len(top) if table.scored.spans is None else _strongest(table, top, examples)
+        examples = training_examples(query, first)
+        units = [()] * len(first) if table.scored.spans is None else _strongest(table, first, examples)
         theirs = _embeddings(classifier, examples, units)
         scale = np.linalg.norm(theirs, axis=1) * np.linalg.norm(mine)
-        cosines = np.divide(theirs @ mine, scale, out=np.zeros(len(top)), where=scale > 0)
-        for k, size in enumerate(TOPS):
-            sag[m, k], lag[m, k] = cosines[:size].mean(), same[top[:size]].mean()
+        cosines = np.divide(theirs @ mine, scale, out=np.zeros(len(first)), where=scale > 0)
+        for k, size in enumerate(tops):
+            sag[m, k], lag[m, k] = cosines[:size].mean(), same[first[:size]].mean()
     return {"sag": sag, "lag": lag}
 
 
@@ -176,10 +180,10 @@ def start_states(classifier: Classifier, encoded: Encoded) -> np.ndarray:
     return made
 
 
-def _rows(methods: Sequence[str], sags: np.ndarray, lags: np.ndarray) -> list[Row]:
+def _rows(methods: Sequence[str], tops: Sequence[int], sags: np.ndarray, lags: np.ndarray) -> list[Row]:
     made: list[Row] = []
     for m, method in enumerate(methods):
-        for t, top in enumerate(TOPS):
+        for t, top in enumerate(tops):
             sag, sag_error = mean_error(sags[:, m, t])
             lag, lag_error = mean_error(lags[:, m, t])
             row = {"method": method, "k": top, "sag": sag, "sag_error": sag_error, "lag": lag, "lag_error": lag_error}

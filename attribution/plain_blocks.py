@@ -1,0 +1,157 @@
+"""Blocks that are built as BERT's, written as functions of tensors, with tangents (forward-mode differentiation).
+
+A module that is patched for a run serves one batch at a time, and of a pass with tangents over many short rows more
+time goes into casts and small operations than into products. A function has no state: every core runs its own batch.
+Residuals and LayerNorms stay in the precision of the states; matrix products are in that of the weights given.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attribution.narrow import can_narrow
+
+LINEAR = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
+LINEAR += ("intermediate.dense", "output.dense")
+NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
+Dual = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine:
+    """A linear layer, and the tangent of its weight or None."""
+
+    weight: Tensor
+    bias: Tensor
+    tangent: Tensor | None
+
+    def __call__(self, inputs: Dual) -> Dual:
+        values, moved = (None if side is None else side.to(self.weight.dtype) for side in inputs)
+        assert values is not None
+        tangent = None if moved is None else functional.linear(moved, self.weight)
+        if self.tangent is not None:
+            own = functional.linear(values, self.tangent)
+            tangent = own if tangent is None else tangent.add_(own)
+        return functional.linear(values, self.weight, self.bias), tangent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm:
+    """A LayerNorm over the last dimension."""
+
+    weight: Tensor
+    bias: Tensor
+    epsilon: float
+
+    def __call__(self, inputs: Dual) -> Dual:
+        values, moved = inputs
+        if moved is None:
+            return functional.layer_norm(values, self.weight.shape, self.weight, self.bias, self.epsilon), None
+        scaled, _, inverse = torch.native_layer_norm(values, self.weight.shape, None, None, self.epsilon)
+        moved = moved - moved.mean(dim=-1, keepdim=True)
+        moved -= scaled * (moved * scaled).mean(dim=-1, keepdim=True)
+        return torch.addcmul(self.bias, scaled, self.weight), moved.mul_(inverse * self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainBlock:
+    """One block: attention and feed-forward layers, each with its residual and LayerNorm after it."""
+
+    query: Affine
+    key: Affine
+    value: Affine
+    mixed: Affine
+    mixed_norm: Norm
+    wide: Affine
+    narrow: Affine
+    narrow_norm: Norm
+    heads: int
+
+    def __call__(self, states: Dual, mask: Tensor, *, first_only: bool = False) -> Dual:
+        """The states (batch, tokens, width) after the block, or (batch, 1, width); `mask` is added to the scores."""
+        asking = _each(states, lambda side: side[:, :1]) if first_only else states
+        query, key, value = (
+            _each(side, self._by_head) for side in (self.query(asking), self.key(states), self.value(states))
+        )
+        context = _each(_attend(query, key, value, mask), lambda side: side.transpose(1, 2).flatten(2))
+        middle = self.mixed_norm(_plus(self.mixed(context), asking))
+        return self.narrow_norm(_plus(self.narrow(_gelu(self.wide(middle))), middle))
+
+    def _by_head(self, states: Tensor) -> Tensor:
+        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def can_write_out(block: nn.Module) -> bool:
+    """Whether a block has the layers of BERT's under their names."""
+    return can_narrow(block) and {*LINEAR, *NORMS} <= {name for name, _ in block.named_modules()}
+
+
+def read_block(
+    block: Any,
+    prefix: str,
+    parameters: Mapping[str, Tensor],
+    vector: Mapping[str, Tensor],
+    *,
+    heads: int,
+    dtype: torch.dtype,
+) -> PlainBlock:
+    """The block (`can_write_out`) of this name from the parameters by name; `vector`: tangents of weights by name."""
+
+    def affine(name: str) -> Affine:
+        weight, bias = (parameters[f"{prefix}.{name}.{part}"].detach().to(dtype) for part in ("weight", "bias"))
+        tangent = vector.get(f"{prefix}.{name}.weight")
+        return Affine(weight=weight, bias=bias, tangent=None if tangent is None else tangent.to(weight))
+
+    def norm(name: str) -> Norm:
+        weight, bias = (parameters[f"{prefix}.{name}.{part}"].detach() for part in ("weight", "bias"))
+        return Norm(weight=weight, bias=bias, epsilon=block.get_submodule(name).eps)
+
+    layers = dict(zip(("query", "key", "value", "mixed", "wide", "narrow"), map(affine, LINEAR), strict=True))
+    norms = dict(zip(("mixed_norm", "narrow_norm"), map(norm, NORMS), strict=True))
+    return PlainBlock(**layers, **norms, heads=heads)
+
+
+def run_blocks(blocks: Sequence[PlainBlock], states: Tensor, mask: Tensor) -> Dual:
+    """The state of the first position after the last block, (batch, 1, width), and its tangent or None.
+
+    `mask` (batch, tokens) is 1 where there is a token.
+    """
+    weight = blocks[0].query.weight
+    added = torch.zeros(mask.shape, dtype=weight.dtype).masked_fill(mask == 0, torch.finfo(weight.dtype).min)
+    reached: Dual = (states, None)
+    for block in blocks:
+        reached = block(reached, added[:, None, None], first_only=block is blocks[-1])
+    return reached
+
+
+def _attend(query: Dual, key: Dual, value: Dual, mask: Tensor) -> Dual:
+    (q, dq), (k, dk), (v, dv) = query, key, value
+    if dq is None and dk is None and dv is None:
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask), None
+    dq, dk, dv = (torch.zeros_like(s) if d is None else d for s, d in ((q, dq), (k, dk), (v, dv)))
+    scale = q.shape[-1] ** -0.5
+    weights = ((q @ k.mT).mul_(scale) + mask).softmax(dim=-1, dtype=torch.promote_types(q.dtype, torch.float32))
+    moved = (dq @ k.mT + q @ dk.mT).mul_(scale) * weights
+    moved -= weights * moved.sum(dim=-1, keepdim=True)
+    weights, moved = weights.to(v.dtype), moved.to(v.dtype)
+    return weights @ v, moved @ v + weights @ dv
+
+
+def _gelu(inputs: Dual) -> Dual:
+    values, moved = inputs
+    tangent = None if moved is None else torch.ops.aten.gelu_backward(moved, values)
+    return functional.gelu(values), tangent
+
+
+def _plus(inputs: Dual, residual: Dual) -> Dual:
+    (values, moved), (kept, kept_moved) = inputs, residual
+    both = moved if kept_moved is None else kept_moved if moved is None else moved + kept_moved
+    return values + kept, both
+
+
+def _each(pair: Dual, function: Any) -> Dual:
+    return function(pair[0]), None if pair[1] is None else function(pair[1])
