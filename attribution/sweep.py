@@ -2,7 +2,8 @@
 
 ⟨v, ∇_S ℓ_i⟩ is the tangent of ℓ_i when the parameters move along v, so one forward pass that carries tangents gives it
 for any scope, without an index and without approximation. With a scope of last blocks the pass starts from the states
-that enter the first of them, where these were kept.
+that enter the first of them, where these were kept. Blocks like BERT's run as functions, a batch on each core of a CPU
+(`attribution.tangents`); all else through the model's own modules.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -26,7 +26,12 @@ FinderName = Annotated[
 ]
 Size = Annotated[int, Range(low=1, high=100, help="Words of an n-gram, for finder=ngrams.")]
 Candidates = Annotated[
-    int, Range(low=1, high=10_000_000, help="Training examples whose spans are scored, chosen by their whole gradient.")
+    int,
+    Range(
+        low=1,
+        high=10_000_000,
+        help="Training examples whose spans are scored, by their whole gradient: it misses strong spans in the others.",
+    ),
 ]
 Scorer = Annotated[
     str,
