@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from attribution import attribute, list_methods
 from attribution.errors import UserError
+from attribution.methods import encoder
 from attribution.model import length_sorted_batches
 from attribution.parameters import Choice, Flag, Name, Range
 from attribution.registry import FAMILIES, Method, get_method
@@ -222,8 +225,27 @@ def odd_rows(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> 
     return with_training_data(workspace, table, tmp_path_factory.mktemp("odd") / "odd")
 
 
+@pytest.fixture(scope="module")
+def embeddings() -> dict[str, np.ndarray]:
+    return {}
+
+
+@pytest.fixture
+def embedded_once(embeddings: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence encoder reads a text once for all methods: a long one without each of its words is hundreds."""
+    real = encoder.sentence_embeddings
+
+    def embed(texts: Sequence[str], device: torch.device, progress: Callable[[int], None] = lambda done: None) -> Any:
+        new = [text for text in dict.fromkeys(texts) if text not in embeddings]
+        if new:
+            embeddings.update(zip(new, real(new, device, progress), strict=True))
+        return np.stack([embeddings[text] for text in texts])
+
+    monkeypatch.setattr(encoder, "sentence_embeddings", embed)
+
+
 @every(EXAMPLE_METHODS)
-def test_odd_training_examples_get_finite_scores(odd_rows: Workspace, method: Method) -> None:
+def test_odd_training_examples_get_finite_scores(odd_rows: Workspace, method: Method, embedded_once: None) -> None:
     """The same as training examples: finite scores and words, and equal rows have equal scores."""
     table = ask(odd_rows, method)
     assert np.isfinite(table.scores).all()
