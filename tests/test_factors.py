@@ -206,7 +206,7 @@ def test_half_precision_is_the_same_to_two_digits(fresh: Workspace) -> None:
     assert full.folder(fresh) != half.folder(fresh)
     for name in exact.scope.layers:
         pairs = [np.concatenate([rebuilt(*shard.pairs[name]) for shard in i.shards]) for i in (rounded, exact)]
-        assert_close(pairs[0], pairs[1], relative=0.05, what=f"gradients of {name}")
+        assert_close(pairs[0], pairs[1], relative=0.1, what=f"gradients of {name}")
     assert rounded.shards[0].pairs["classifier"][0].dtype == torch.bfloat16
     sizes = [sum(f.stat().st_size for f in part.folder(fresh).glob("shard-0000.npy")) for part in (full, half)]
     assert sizes[1] < 0.51 * sizes[0]

@@ -325,7 +325,7 @@ def with_copies(
 def test_a_copy_of_the_question_is_a_proponent(
     with_copies: tuple[Workspace, list[tuple[int, int]]], method: Method
 ) -> None:
-    """A test text in the training set under its predicted label scores above zero and in the first quarter.
+    """A test text in the training set under its predicted label scores above zero and in the first half.
 
     Methods without a sign say nothing about training; those that explain a clicked token explain its saliency, which
     learning the label may lower as well as raise.
@@ -335,7 +335,7 @@ def test_a_copy_of_the_question_is_a_proponent(
         table = ask(space, method, test=test)
         rank = int(np.flatnonzero(table.order == row)[0]) + 1
         assert table.scores[row] > 0, f"the copy of test example {test} has score {table.scores[row]}"
-        assert rank <= len(table.scores) // 4, f"the copy of test example {test} has rank {rank}"
+        assert rank <= len(table.scores) // 2, f"the copy of test example {test} has rank {rank}"
 
 
 @every([method for method in EXAMPLE_METHODS if method.signed and not method.clicked])

@@ -112,7 +112,7 @@ def test_planted_flips_come_first(tmp_path: Path) -> None:
     rows.loc[planted, "label"] = rows.loc[planted, "label"].map({"negative": "positive", "positive": "negative"})
     made = train(
         workspace_of(tmp_path, rows, sentences(8, seed=9)),
-        Recipe(trainable="all", epochs=10, batch_size=8, learning_rate=5e-3),
+        Recipe(trainable="all", epochs=20, batch_size=8, learning_rate=3e-3),
     )
     table = suspicious_labels(made)
     for name in CRITERIA:
