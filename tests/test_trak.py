@@ -54,15 +54,16 @@ def test_trak_is_its_definition(workspace: Workspace, side: int, scorer: str) ->
 
 
 @pytest.mark.oracle("trak")
-def test_a_wide_projection_hardly_matters(workspace: Workspace) -> None:
-    """With 4,096 numbers for 40 examples, the kernel is close to that of the gradients themselves, in its dual form."""
+def test_the_mean_over_projections_is_what_the_gradients_themselves_give(workspace: Workspace) -> None:
+    """Four draws of 1,024 numbers for 40 examples: close to the kernel of the whole gradients, in its dual form."""
     query, gradients, own = odds_gradients(workspace, "last:1")
     kernel = gradients @ gradients.T
     # λ is relative to the mean over the projection's numbers, of which 40 at most are not zero.
-    ridge = 0.1 * np.trace(kernel) / 4096
+    ridge = 0.1 * np.trace(kernel) / 1024
     expected = np.linalg.solve(kernel + ridge * np.eye(len(kernel)), gradients @ query) * (1 - own)
-    table = attribute(workspace, "trak", test=TEST, label=workspace.labels[LABEL], scope="last:1", side=64, damping=0.1)
-    assert np.corrcoef(table.scores, expected)[0, 1] > 0.95
+    options = {"test": TEST, "label": workspace.labels[LABEL], "scope": "last:1", "side": 32, "damping": 0.1}
+    found = [attribute(workspace, "trak", seed=seed, **options).scores for seed in range(4)]
+    assert np.corrcoef(np.mean(found, axis=0), expected)[0, 1] > 0.95
 
 
 def test_the_projection_and_its_transpose_agree(workspace: Workspace) -> None:
