@@ -85,11 +85,6 @@ class PlainBlock:
         return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-def can_write_out(block: nn.Module) -> bool:
-    """Whether a block has the layers of BERT's under their names."""
-    return can_narrow(block) and {*LINEAR, *NORMS} <= {name for name, _ in block.named_modules()}
-
-
 def read_block(
     block: Any,
     prefix: str,
@@ -99,7 +94,7 @@ def read_block(
     heads: int,
     dtype: torch.dtype,
 ) -> PlainBlock:
-    """The block (`can_write_out`) of this name from the parameters by name; `vector`: tangents of weights by name."""
+    """The block (`are_plain`) of this name from the parameters by name; `vector`: tangents of weights by name."""
 
     def affine(name: str) -> Affine:
         weight, bias = (parameters[f"{prefix}.{name}.{part}"].detach().to(dtype) for part in ("weight", "bias"))
@@ -129,8 +124,8 @@ def run_blocks(blocks: Sequence[PlainBlock], states: Tensor, mask: Tensor) -> Du
 
 
 def are_plain(model: Any, blocks: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> bool:
-    """Whether the functions give what a model's own blocks do for some inputs."""
-    if not all(can_write_out(block) for block in blocks):
+    """Whether a model's blocks have the layers of BERT's, and the functions give what they do for some inputs."""
+    if not all(can_narrow(b) and {*LINEAR, *NORMS} <= {name for name, _ in b.named_modules()} for b in blocks):
         return False
     seen: list[Tensor] = []
 
@@ -138,7 +133,7 @@ def are_plain(model: Any, blocks: Sequence[nn.Module], inputs: Mapping[str, Tens
         seen.append(args[0] if args else kwargs["hidden_states"])
         seen.append(out[0] if isinstance(out, tuple) else out)
 
-    hooks = [block.register_forward_hook(note, with_kwargs=True) for block in blocks]
+    hooks = [block.register_forward_hook(note, with_kwargs=True) for block in (blocks[0], blocks[-1])]
     try:
         with torch.no_grad():
             model(**inputs)
