@@ -67,15 +67,24 @@ def dashboard(
     workspace: Annotated[Path | None, typer.Argument(metavar="[WORKSPACE]", help="Default: the reviews demo.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
     host: Annotated[str, typer.Option(help="The address to serve on.")] = "127.0.0.1",
+    allow: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="What the page may open, too; can be repeated.")
+    ] = None,
 ) -> None:
-    """Open the dashboard on a workspace."""
+    """Open the dashboard on a workspace.
+
+    The page opens other workspaces, and makes new ones, in the folders of --allow; without it, beside WORKSPACE.
+    """
     from attribution.demo import demo_directory
     from attribution.workspace import open_workspace
 
     folder = workspace or demo_directory()
     open_workspace(folder)
+    if strange := [each for each in allow or [] if not each.is_dir()]:
+        raise UserError(f"--allow takes folders, and '{strange[0]}' is none.")
     _check_port(host, port)
     command = [sys.executable, "-m", "dashboard", str(folder.resolve()), "--host", host, "--port", str(port)]
+    command += [f"--allow={each.resolve()}" for each in allow or []]
     sys.stdout.flush()
     os.execv(sys.executable, command)
 

@@ -20,7 +20,7 @@ from attribution.scope import Scope, make_scope
 from attribution.storage import digest_bytes
 from attribution.workspace import Workspace, softmax
 
-KIND = "projections"
+KIND = "projected_gradients"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,27 +69,31 @@ def make_projection(workspace: Workspace, scope: Scope, side: int, seed: int) ->
 def projection_parts(
     workspace: Workspace, scope: str, side: int, seed: int, checkpoints: str = "final", precision: str = "auto"
 ) -> list[Part]:
-    """The parts that hold Σ_i φ_i φ_iᵀ of a scope's projected gradients."""
+    """The parts that hold a scope's projected gradients and Σ_i φ_i φ_iᵀ."""
     return in_precision(workspace, KIND, checkpoints, precision, scope=scope, side=str(side), seed=str(seed))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """Σ_i φ_i φ_iᵀ by its eigenvalues (kept,) and eigenvectors (side², kept), float64, and the projection of it."""
+    """Σ_i φ_i φ_iᵀ by its eigenvalues (kept,) and eigenvectors (side², kept), float64, and the projection of it.
+
+    `gradients`: R ∇ℓ_i of every training example, from the pairs that the index keeps, (train, side²).
+    """
 
     projection: Projection
     values: Tensor
     vectors: Tensor
+    gradients: np.ndarray
 
-    def solve(self, gradient: Mapping[str, Tensor], damping: float) -> dict[str, Tensor]:
-        """P of a gradient given by layer, λ = damping × the mean eigenvalue.
+    def solve(self, gradient: Mapping[str, Tensor], damping: float) -> Tensor:
+        """(Σ_i φ_i φ_iᵀ + λI)⁻¹ R of a gradient given by layer, λ = damping × the mean eigenvalue: (side²,).
 
         What no φ_i has a part in is left out: λ alone would magnify it, and in exact numbers no score depends on it.
         """
         projected = self.projection.of_matrices(gradient)
         inside = self.vectors.T @ projected.double().cpu()
         solved = self.vectors @ (inside / (self.values + damping * self.values.sum() / len(self.vectors)))
-        return self.projection.back(solved.to(projected))
+        return solved.to(projected)
 
 
 def open_kernel(workspace: Workspace, part: Part, progress: Progress) -> Kernel:
@@ -100,13 +104,13 @@ def open_kernel(workspace: Workspace, part: Part, progress: Progress) -> Kernel:
         scope = make_scope(workspace.classifier, part.option("scope"))
         values, vectors = (torch.from_numpy(np.array(arrays[name])) for name in ("values", "vectors"))
         projection = make_projection(workspace, scope, int(part.option("side")), int(part.option("seed")))
-        return Kernel(projection=projection, values=values, vectors=vectors)
+        return Kernel(projection=projection, values=values, vectors=vectors, gradients=arrays["gradients"])
 
     return workspace.memo((part, "open"), make)
 
 
 def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:
-    """Eigenvalues (kept,) and eigenvectors (side², kept) of Σ_i φ_i φ_iᵀ, from the pairs that the index keeps."""
+    """R ∇ℓ_i from the pairs that the index keeps, and eigenvalues and eigenvectors of Σ_i φ_i φ_iᵀ."""
     kept = {name: part.option(name) for name in ("precision", "scope")}
     (gradients,) = [p for p in parts(workspace, FACTORS, "all", **kept) if p.checkpoint == part.checkpoint]
     (features,) = [p for p in parts(workspace, "features", "all") if p.checkpoint == part.checkpoint]
@@ -117,19 +121,25 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
     wrong = torch.from_numpy(probabilities.sum(axis=1)).clamp_min(1e-12)  # 1 − p of the own label, to all its digits
     side = int(part.option("side"))
     projection = make_projection(workspace, index.scope, side, int(part.option("seed")))
+    gradients = np.lib.format.open_memmap(
+        folder / "gradients.npy", mode="w+", dtype=np.float32, shape=(len(labels), side**2)
+    )
     gram, done = torch.zeros(side**2, side**2, dtype=torch.float64), 0
     for shard in index.shards:
         for rows in torch.arange(len(shard.energy)).split(256):
             pairs = {name: (left[rows], right[rows]) for name, (left, right) in shard.pairs.items()}
-            found = projection.of_pairs(pairs) / wrong[done : done + len(rows), None]
+            found, place = projection.of_pairs(pairs), slice(done, done + len(rows))
+            gradients[place] = found.cpu().numpy()
+            found = found / wrong[place, None]
             gram += found.T @ found
             done += len(rows)
             progress(done, len(labels), f"projected gradients over {index.scope.text}")
+    gradients.flush()
     values, vectors = torch.linalg.eigh(gram)
     kept = values > 1e-9 * values[-1]
     np.save(folder / "values.npy", values[kept].numpy())
     np.save(folder / "vectors.npy", vectors[:, kept].numpy())
-    return "values", "vectors"
+    return "values", "vectors", "gradients"
 
 
 BUILDERS[KIND] = _build

@@ -20,12 +20,12 @@ from attribution.factor_index import FactorIndex, factor_parts, open_factors
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
 from attribution.model import Encoded
-from attribution.projection import Kernel, open_kernel, projection_parts
+from attribution.projection import open_kernel, projection_parts
 from attribution.quantity import Explained, OfLogits
 from attribution.query import Query, Question
 from attribution.results import Scored
 from attribution.scope import Scope, first_block, make_scope
-from attribution.sides import HeadSide, IndexSide, Side, SweepSide, head_norms
+from attribution.sides import HeadSide, IndexSide, Projected, Side, SweepSide, head_norms
 from attribution.variants import Copy, State, weights_of
 from attribution.words import Copies, words_by_erasure
 from attribution.workspace import Workspace
@@ -218,10 +218,14 @@ def side_of(
         return _head_side(query, quantity, planned, saved, by_kind["features"], progress)
     index = open_factors(workspace, by_kind["factors"], progress) if planned.scorer == "index" else None
     layers = open_curvature(workspace, by_kind["curvature"], progress) if planned.solver == "ekfac" else None
-    found = query.gradient(quantity, scope.names, weights_of(workspace, state))
-    kernel = open_kernel(workspace, by_kind["projections"], progress) if planned.solver == "projection" else None
-    vectors = dict(zip(scope.names, found, strict=True))
-    vector, norm = _solve(query, planned, vectors, layers or kernel, saved, progress, notes)
+    vectors = dict(zip(scope.names, query.gradient(quantity, scope.names, weights_of(workspace, state)), strict=True))
+    projected = None
+    if planned.solver == "projection":
+        kernel = open_kernel(workspace, by_kind["projected_gradients"], progress)
+        coordinates = kernel.solve({name.removesuffix(".weight"): g for name, g in vectors.items()}, choices.damping)
+        vectors = {f"{layer}.weight": v for layer, v in kernel.projection.back(coordinates).items()}
+        projected = Projected(gradients=kernel.gradients, vector=coordinates.cpu().numpy())
+    vector, norm = _solve(query, planned, vectors, layers, saved, progress, notes)
     side = SweepSide(
         workspace=workspace,
         state=state,
@@ -240,7 +244,7 @@ def side_of(
         norms = workspace.memo((by_kind["factors"], "norms"), index.norms)
     elif choices.normalise == "relatif":
         norms = np.asarray(load(workspace, by_kind["norms"], progress)["norms"])
-    return IndexSide(sweep=side, index=index, norms=norms)
+    return IndexSide(sweep=side, scanned=projected or index, norms=norms)
 
 
 def kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -> FactorIndex | None:
@@ -255,22 +259,22 @@ def _solve(
     query: Question,
     planned: Plan,
     found: dict[str, Tensor],
-    curvature: Mapping[str, Layer] | Kernel | None,
+    curvature: Mapping[str, Layer] | None,
     state: int,
     progress: Progress,
     notes: list[str],
 ) -> tuple[dict[str, Tensor], float]:
-    """v = P∇F by parameter name, with EK-FAC in its eigenbasis, and ‖v‖ or, for RelatIF, ‖P^½∇F‖."""
+    """v = P∇F by parameter name, with EK-FAC in its eigenbasis, and ‖v‖ or, for RelatIF, ‖P^½∇F‖.
+
+    Where the solver is a projection, its P is in what is given.
+    """
     choices = planned.choices
-    if isinstance(curvature, Kernel):
-        solved = curvature.solve({name.removesuffix(".weight"): g for name, g in found.items()}, choices.damping)
-        vector = other = {f"{layer}.weight": v for layer, v in solved.items()}
-    elif curvature is not None:
+    if curvature is not None:
         layers = {name: curvature[name.removesuffix(".weight")] for name in found}
         turned = {name: layers[name].turn(g) for name, g in found.items()}
         vector = {name: g * layers[name].inverse(choices.damping) for name, g in turned.items()}
         other = turned if choices.normalise == "relatif" else vector
-    elif planned.solver == "identity":
+    elif planned.solver in ("identity", "projection"):
         vector = other = found
     else:
         vector = other = _by_products(query, planned, found, state, progress, notes)

@@ -15,6 +15,7 @@ from torch import Tensor
 from attribution.ekfac import Layer
 from attribution.exact_norms import exact_norms_part
 from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
+from attribution.factors import Pair
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Part, Progress, load, silent
 from attribution.model import Encoded
@@ -212,25 +213,37 @@ class SweepSide:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Projected:
+    """Projected training gradients R ∇ℓ_i (train, side²), and the vector (side²,) that meets them: v = Rᵀ vector."""
+
+    gradients: np.ndarray
+    vector: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
 class IndexSide:
-    """Linear layers, read from the index; further rows go through the exact sweep."""
+    """Linear layers, read from the index or from projected gradients; further rows go through the exact sweep."""
 
     sweep: SweepSide
-    index: FactorIndex
+    scanned: FactorIndex | Projected
     norms: np.ndarray | None
 
     def train(self, progress: Progress) -> np.ndarray:
-        side, pairs = self.sweep, {}
-        for layer in side.scope.layers:
-            given = side.given[f"{layer}.weight"]
-            if side.layers is None:
-                pairs[layer] = sketch(given)
-            else:
-                fitted = side.layers[layer]
-                left, right = sketch(given, fitted.scale())
-                pairs[layer] = (left @ fitted.of_gradients.T, right @ fitted.of_inputs.T)
-        dots = -self.index.dot(pairs)
+        side = self.sweep
+        if isinstance(self.scanned, Projected):
+            dots = -(self.scanned.gradients @ self.scanned.vector).astype(np.float64)
+        else:
+            dots = -self.scanned.dot({layer: self._pair(layer) for layer in side.scope.layers})
         return dots if self.norms is None else cosine(dots, self.norms, side.norm)
+
+    def _pair(self, layer: str) -> Pair:
+        """What of v meets the pairs of a layer: left (rank, out), right (rank, in)."""
+        given = self.sweep.given[f"{layer}.weight"]
+        if self.sweep.layers is None:
+            return sketch(given)
+        fitted = self.sweep.layers[layer]
+        left, right = sketch(given, fitted.scale())
+        return left @ fitted.of_gradients.T, right @ fitted.of_inputs.T
 
     def exactly(self, positions: np.ndarray) -> np.ndarray:
         return self.sweep.exactly(positions)

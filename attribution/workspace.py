@@ -163,7 +163,11 @@ class Workspace:
     def model_folder(self) -> Path:
         """The folder of the base model, checked against the digest it had when the workspace was made."""
         reference = self.settings.model
-        folder = find_model(reference if reference.startswith("package:") else str(self.directory / reference))
+        if not reference.startswith("package:"):
+            reference = str(self.directory / reference)
+            if not Path(reference).is_dir():  # else a relative path would be looked for on the hub
+                raise UserError(f"The workspace '{self.directory}' is damaged: its model folder {reference} is gone.")
+        folder = find_model(reference)
         if model_digest(folder) != self.settings.model_digest:
             raise UserError(f"The base model in {folder} is not the one this workspace was made with (digest differs).")
         return folder
@@ -290,7 +294,10 @@ def open_workspace(directory: str | Path, *, device: str = "auto") -> Workspace:
     if not directory.exists():
         raise UserError(f"No workspace '{directory}': make one with influscope new {directory} --model … --train … .")
     if not (directory / SETTINGS).is_file():
-        raise UserError(f"'{directory}' is not a workspace: it has no {SETTINGS}.")
+        raise UserError(
+            f"'{directory}' is not a workspace: it has no {SETTINGS}. Put the file back, or make a workspace with "
+            "influscope new."
+        )
     try:
         values = tomllib.loads((directory / SETTINGS).read_text(encoding="utf8"))
         found = values.get("format")

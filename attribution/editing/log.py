@@ -78,24 +78,28 @@ class EditLog:
             self._write(read, made)
         return made
 
-    def undo(self, number: int) -> Edit:
-        """Take back an edit with all that was made together with it; undoing an undo brings it back.
+    def undo(self, *numbers: int) -> list[Edit]:
+        """Take back some edits, each with all that was made together with it, as one batch; all of them or none.
 
-        Raises UserError for a number that is not in the log, or is undone already, and where a label would lose its
-        last example.
+        Undoing an undo brings back what it took. Raises UserError for a number that is not in the log, or is undone
+        already, and where a label would lose its last example.
         """
+        if not numbers:
+            raise UserError("No edit to undo is given.")
         with self._locked():
             read = self._recovered()
-            found = next((edit for edit in read.edits if edit.number == number), None)
-            if found is None:
-                known = f"numbers go from 1 to {len(read.edits)}" if read.edits else "there is none"
-                raise UserError(f"No edit {number}: {known}.")
-            if found.first in undone(read.edits):
-                raise UserError(f"Edit {number} is undone already.")
-            made = _numbered([Change(action="undo")], read.edits, of=found.first)
+            first, gone = {edit.number: edit.first for edit in read.edits}, undone(read.edits)
+            for number in numbers:
+                if number not in first:
+                    known = f"numbers go from 1 to {len(read.edits)}" if read.edits else "there is none"
+                    raise UserError(f"No edit {number}: {known}.")
+                if first[number] in gone:
+                    raise UserError(f"Edit {number} is undone already.")
+            batches = sorted({first[number] for number in numbers})
+            made = _numbered([Change(action="undo")] * len(batches), read.edits, of=batches)
             check_classes(replay([*read.edits, *made], self.workspace.train), self.workspace.train)
             self._write(read, made)
-        return made[0]
+        return made
 
     def _after(self, edits: Sequence[Edit], made: Sequence[Edit]) -> State:
         """The state after the edits and some more, which are checked."""
@@ -152,13 +156,14 @@ class EditLog:
             raise UserError(f"{self.path} cannot be written: {error.strerror or error}.") from error
 
 
-def _numbered(changes: Sequence[Change], before: Sequence[Edit], of: int | None = None) -> list[Edit]:
+def _numbered(changes: Sequence[Change], before: Sequence[Edit], of: Sequence[int] = ()) -> list[Edit]:
+    """The changes as one batch of edits; `of`: what each takes back, where they are undos."""
     first, when = len(before) + 1, datetime.now(UTC).isoformat(timespec="seconds")
     last = first + len(changes) - 1
     asked = [{field.name: getattr(change, field.name) for field in fields(Change)} for change in changes]
     return [
-        Edit(**values, number=number, first=first, last=last, when=when, of=of)
-        for number, values in enumerate(asked, start=first)
+        Edit(**values, number=number, first=first, last=last, when=when, of=back)
+        for (number, values), back in zip(enumerate(asked, start=first), of or [None] * len(changes), strict=True)
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from attribution.editing.outcomes import OUTCOMES, outcome_of
 from attribution.workspace import softmax
 
 BASELINE, EDITED, CONTROL = "unedited", "edited", "random edits"
@@ -50,11 +51,8 @@ class Measured:
         What the models of a kind say is the label of the highest mean probability over their seeds.
         """
         before, after = (self.shares[name].mean(axis=0).argmax(axis=1) == self.labels for name in (BASELINE, kind))
-        return {
-            "fixed": np.flatnonzero(after & ~before),
-            "broken": np.flatnonzero(before & ~after),
-            "same": np.flatnonzero(before == after),
-        }
+        found = outcome_of(before, after)
+        return {name: np.flatnonzero(found == name) for name in OUTCOMES}
 
     def example(self, position: int) -> list[dict[str, Any]]:
         """A row a kind: the mean probability of a test example's true label over seeds, and its standard error."""

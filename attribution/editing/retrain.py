@@ -64,6 +64,8 @@ def retrain(
     id, and where another process retrains. Cost: three trainings a seed, and one for the version.
     """
     began, log = time.perf_counter(), EditLog(workspace)
+    # Before the training, during which other edits may be made.
+    known = {"log": log.version, "last": len(log.entries)}
     edits = _checked(log, seeds, tests, workspace)
     plan = plan_of(workspace)
     with making(workspace) as folder:
@@ -73,7 +75,7 @@ def retrain(
         measured = _measured(workspace, union, plan, positions, seeds, progress)
         about = {
             "of": workspace.describe(),
-            "edits": {**_counted(edits), "log": log.version},
+            "edits": {**_counted(edits), **known},
             "retraining": plan.sentence(),
             "seeds": list(range(seeds)),
             **_found(workspace, measured, tests),

@@ -26,7 +26,7 @@ from attribution.retraining.heads import RefittedHeads
 from attribution.retraining.plan import Plan
 from attribution.storage import locked, write_atomically
 from attribution.training import train
-from attribution.workspace import Workspace, open_workspace
+from attribution.workspace import SETTINGS, Workspace, open_workspace
 
 HOME = "versions"
 ABOUT = "version.json"
@@ -68,6 +68,13 @@ def get_version(workspace: Workspace, number: int) -> Version:
 def origin(workspace: Workspace) -> Mapping[str, Any] | None:
     """What is written down of the workspace that this one is a version of; None for one that is no version."""
     return _about(workspace.directory) if (workspace.directory / ABOUT).exists() else None
+
+
+def parent(workspace: Workspace) -> Path | None:
+    """The folder of the workspace that this one is a version of; None for one that is no version, or was moved away."""
+    home = workspace.directory.resolve().parent
+    is_below = home.name == HOME and (home.parent / SETTINGS).is_file()
+    return home.parent if is_below and origin(workspace) is not None else None
 
 
 @contextmanager

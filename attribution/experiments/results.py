@@ -50,7 +50,7 @@ def keep(report: Report) -> Kept:
     """
     answer, finished = json.loads(as_json(report.describe())), datetime.now(UTC)
     digest = digest_json(answer)
-    name = f"{finished:%Y%m%dT%H%M%S}-{answer['experiment']}-{digest[:8]}"
+    name = f"{finished:%Y%m%dT%H%M%S%f}-{answer['experiment']}-{digest[:8]}"
     record = {
         "format": FORMAT,
         "version": __version__,

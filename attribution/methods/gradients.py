@@ -150,9 +150,9 @@ def tracinf(
     paper="Park 2023 §3",
     formula=r"\phi(x')^\top (\Phi^\top \Phi + \lambda I)^{-1} \phi_i\, (1 - p_i)",
     unit="predicted fall of the label's log odds when the example is removed",
-    cost="projected gradients and their kernel once, then one scan of the index",
+    cost="projected gradients and their kernel once, then one scan of them",
     weakness="One model and one projection: the paper averages over many, which are noisy alone.",
-    index=("factors", "features", "projections"),
+    index=("factors", "features", "projected_gradients"),
 )
 def trak(
     query: Query,

@@ -117,10 +117,8 @@ def random(
     seed: Annotated[int, Range(low=0, high=2**31 - 1, help="Another seed gives another order.")] = 0,
 ) -> Scored:
     """A uniform number in [0, 1) from a hash of the seed and the example, so it does not depend on the order."""
-    train = query.workspace.train
-    keys = zip(
-        train["text"], train["text_pair"] if query.workspace.is_pair else train["label"], train["label"], strict=True
-    )
+    names = ("text", "text_pair" if query.workspace.is_pair else "label", "label")
+    keys = zip(*(query.workspace.train[name].tolist() for name in names), strict=True)
     digests = (hashlib.blake2b(repr((seed, *key)).encode(), digest_size=8).digest() for key in keys)
     scores = np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])
     return Scored(scores=scores, scorer="none", exact=True, quantity="none")

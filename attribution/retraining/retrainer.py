@@ -52,12 +52,16 @@ class Retrainer:
         return [made[place] for place in range(len(jobs))]
 
     def seconds(self, sizes: Sequence[int]) -> float:
-        """About how long models on so many examples each take, with what they share; times a little of one."""
+        """About how long models on so many examples each take, with what they share; times a little of one.
+
+        A model may be of more examples than there are yet, with those that are still to be added.
+        """
+        most = min(max(sizes), self.workspace.settings.n_train)
         began = time.perf_counter()
         engine = self._engine
         shared = time.perf_counter() - began
-        one = engine.seconds(Job(rows=np.arange(max(sizes)), seed=0, tests=self.tests))
-        return shared + one * sum(sizes) / max(sizes)
+        one = engine.seconds(Job(rows=np.arange(most), seed=0, tests=self.tests))
+        return shared + one * sum(sizes) / most
 
     @cached_property
     def _engine(self) -> Engine:
