@@ -1,13 +1,19 @@
-"""Serves the dashboard: `python -m dashboard WORKSPACE --host H --port P` (the `influscope dashboard` command)."""
+"""Serves the dashboard: `python -m dashboard WORKSPACE --host H --port P --allow FOLDER`.
+
+It is what the `influscope dashboard` command runs.
+"""
 
 import argparse
 import gc
+import json
 import os
 import sys
 from pathlib import Path
 
-from dashboard import cache
+from dashboard import cache, recent, workspaces
 from dashboard.launch_options import streamlit_arguments
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main() -> None:
@@ -16,8 +22,13 @@ def main() -> None:
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8501)
+    parser.add_argument("--allow", type=Path, action="append")
     given = parser.parse_args()
-    os.environ[cache.WORKSPACE_VARIABLE] = str(given.workspace)
+    os.environ[workspaces.WORKSPACE_VARIABLE] = str(given.workspace)
+    # Who can reach the server can read what it may open: beyond this machine nothing is allowed unasked.
+    if given.allow or given.host not in LOOPBACK:
+        os.environ[workspaces.ALLOWED_VARIABLE] = json.dumps([str(folder) for folder in given.allow or []])
+    recent.remember(workspaces.own())
     from streamlit.web import cli
 
     # Before the server answers, so that nobody waits for a page.

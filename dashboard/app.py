@@ -1,17 +1,20 @@
 """The dashboard's frame: pages, the workspace's card, notices, and the red box for what went wrong."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import streamlit as st
 
-from attribution.errors import UserError
 from attribution.experiments.registry import list_experiments
 from attribution.registry import FAMILIES, list_methods
 from attribution.suspects import CRITERIA
-from dashboard import cache, state
+from dashboard import cache, failures, state, workspaces
 from dashboard.components import copy_link
 from dashboard.data_tables import LISTS
 from dashboard.markdown import plain
+from dashboard.views import building
+
+WORKSPACES = "workspaces"
 
 
 def main() -> None:
@@ -26,19 +29,35 @@ def main() -> None:
             st.Page("views/data.py", title="Data", icon=":material/rule:", url_path="data"),
             st.Page("views/evaluate.py", title="Evaluate", icon=":material/science:", url_path="evaluate"),
             st.Page("views/methods.py", title="Methods", icon=":material/function:", url_path="methods"),
+            st.Page("views/workspaces.py", title="Workspaces", icon=":material/folder_open:", url_path=WORKSPACES),
         ]
     )
-    try:
-        _frame()
-        page.run()
-    except UserError as error:
-        st.error(plain(str(error)), icon=":material/error:")
-
-
-def _frame() -> None:
     st.logo(
         str(Path(__file__).with_name("logo.svg")), icon_image=str(Path(__file__).with_name("icon.svg")), size="large"
     )
+    workspaces.follow_link()
+    whole = failures.shown(_frame)
+    place, followed = st.container(), state.followed(anew=True)
+    # The way out of a workspace that cannot be shown is another one.
+    if whole or page.url_path == WORKSPACES:
+        failures.shown(page.run)
+    followed.drawn = tuple(followed.works)
+    if followed.works:
+        with place:
+            building.strip(followed.works)
+    _draw_anew_when_connected_again()
+
+
+@st.fragment(run_every=timedelta(days=1))
+def _draw_anew_when_connected_again() -> None:
+    """Nothing to see: a browser whose server restarted asks for its page only where a part of it draws itself anew.
+
+    Without that, the new server knows no button of the page, and the first click is lost.
+    """
+
+
+def _frame() -> None:
+    workspaces.look()
     workspace = cache.workspace()
     table = cache.test_table()
     state.sync(

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import streamlit as st
 
 from attribution.index import Progress
+from dashboard import workspaces
 
 T = TypeVar("T")
 KEPT = 32
@@ -67,13 +68,13 @@ class Work(Generic[T]):
 
 
 @st.cache_resource(show_spinner=False)
-def _works() -> dict[Hashable, Work[Any]]:
+def _works() -> dict[tuple[Hashable, Hashable], Work[Any]]:
     return {}
 
 
 def find(key: Hashable) -> Work[Any] | None:
-    """The latest work of that key, if there was one."""
-    return _works().get(key)
+    """The latest work of that key on the session's workspace as it is now, if there was one."""
+    return _works().get((workspaces.current_key(), key))
 
 
 def start(key: Hashable, make: Callable[[Progress], T]) -> Work[T]:
@@ -84,6 +85,6 @@ def start(key: Hashable, make: Callable[[Progress], T]) -> Work[T]:
     made: Work[T] = Work()
     for ended in [each for each, work in _works().items() if not work.running][:-KEPT]:
         _works().pop(ended, None)
-    _works()[key] = made
+    _works()[workspaces.current_key(), key] = made
     threading.Thread(target=made.run, args=(make,), daemon=True).start()
     return made

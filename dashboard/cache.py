@@ -1,6 +1,5 @@
 """The one place that keeps results between runs. What is kept is shared by all sessions, so it is never changed."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -8,7 +7,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import streamlit as st
 
 from attribution.artifacts import Feature, feature_values, list_features
 from attribution.artifacts.heldout import has_pattern, own_features
@@ -33,25 +31,26 @@ from attribution.scoring import FIDELITY
 from attribution.span_scores import important_spans
 from attribution.spans import Finder, Span
 from attribution.words import Copies
-from attribution.workspace import Workspace, open_workspace
-from dashboard import background
+from attribution.workspace import Workspace
+from dashboard import background, workspaces
 from dashboard.artifact_charts import influence_scatter
 from dashboard.artifacts import Artifact, artifact_of, slice_columns
 from dashboard.errors import PATTERN, Slice, parts_of, quarters
 from dashboard.method_settings import Settings
 from dashboard.state import Selection
+from dashboard.turns import TURNS, Rank
 
-WORKSPACE_VARIABLE = "INFLUSCOPE_WORKSPACE"
 T = TypeVar("T")
+# Answers that are kept. One that read the index holds v at full rank: 30 MB a saved state for two blocks of MiniLM.
+ANSWERS = 32
 
 
-@st.cache_resource(show_spinner=False)
 def workspace() -> Workspace:
-    """The workspace this server was started on."""
-    return open_workspace(os.environ[WORKSPACE_VARIABLE])
+    """The workspace that this session looks at; UserError where one of its files is gone or damaged."""
+    return workspaces.current()
 
 
-@st.cache_resource(show_spinner=False)
+@workspaces.keep_by_workspace()
 def test_table() -> pd.DataFrame:
     """The test examples with their prediction: text, [text_pair], label, predicted, confidence, margin, wrong.
 
@@ -69,7 +68,7 @@ def test_table() -> pd.DataFrame:
     return table.sort_values(["wrong", "confidence"], ascending=False, kind="stable")
 
 
-@st.cache_resource(show_spinner=False)
+@workspaces.keep_by_workspace()
 def _slice_values() -> dict[str, np.ndarray]:
     """By title what the test examples can be sliced by: a value in words each, (test,); two values at least."""
     table = test_table()
@@ -84,7 +83,7 @@ def slice_kinds() -> list[str]:
     return [*_slice_values(), PATTERN]
 
 
-@st.cache_resource(show_spinner=False, max_entries=32)
+@workspaces.keep_by_workspace(max_entries=32)
 def slices(kind: str, pattern: str) -> dict[str, Slice]:
     """The parts that a kind of slice makes of the test examples; UserError for a pattern that is wrong or too slow."""
     if kind != PATTERN:
@@ -92,7 +91,7 @@ def slices(kind: str, pattern: str) -> dict[str, Slice]:
     return parts_of(test_table(), np.where(has_pattern(test_table(), pattern) > 0, "with it", "without it"))
 
 
-@st.cache_resource(show_spinner=False, max_entries=256)
+@workspaces.keep_by_workspace(max_entries=256)
 def query(
     test: int | None,
     text: str | None,
@@ -133,7 +132,7 @@ def query_of(selection: Selection, *, token: tuple[int, ...] = ()) -> Query:
     return query(selection.test, None, None, selection.label, token, against)
 
 
-@st.cache_resource(show_spinner=False)
+@workspaces.keep_results()
 def _answered() -> dict[tuple, dict[tuple[str, Settings], None]]:
     return {}
 
@@ -143,9 +142,10 @@ def answered(asked: Query) -> list[tuple[str, Settings]]:
     return list(_answered().get(key_of_query(asked), {}))
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@workspaces.keep_results(max_entries=ANSWERS)
 def _result(_query: Query, key: tuple, method: str, settings: Settings) -> ScoreTable | TokenScores:
-    return run_method(_query, method, dict(settings), rerank=False)
+    with TURNS.turn(Rank.FIRST):
+        return run_method(_query, method, dict(settings), rerank=False)
 
 
 def result(asked: Query, method: str, settings: Settings = ()) -> Any:
@@ -157,7 +157,7 @@ def result(asked: Query, method: str, settings: Settings = ()) -> Any:
     return found
 
 
-@st.cache_resource(show_spinner=False)
+@workspaces.keep_results()
 def _exact_tops() -> dict[tuple, ScoreTable]:
     return {}
 
@@ -169,7 +169,11 @@ def known_reranked(table: ScoreTable, settings: Settings) -> ScoreTable | None:
 
 def reranked(table: ScoreTable, settings: Settings) -> ScoreTable:
     """As `known_reranked`, done where it is not known yet."""
-    return known_reranked(table, settings) or _kept(_exact_tops(), key_of(table, settings), table.reranked())
+    found = known_reranked(table, settings)
+    if found is None:
+        with TURNS.turn(Rank.REFINING):
+            found = _kept(_exact_tops(), key_of(table, settings), table.reranked(), most=ANSWERS)
+    return found
 
 
 def exact_key(table: ScoreTable, settings: Settings) -> tuple:
@@ -183,15 +187,15 @@ def exact(table: ScoreTable, settings: Settings) -> ScoreTable | None:
     return None if found is None else found.result
 
 
-def _kept(store: dict[tuple, T], key: tuple, value: T) -> T:
-    """The value, in a store that starts anew when it has grown large."""
-    if len(store) >= 512:
-        store.clear()
+def _kept(store: dict[tuple, T], key: tuple, value: T, *, most: int = 512) -> T:
+    """The value, in a store that lets go of its oldest ones where it would hold more than `most`."""
+    for oldest in list(store)[: max(0, len(store) + 1 - most)]:
+        store.pop(oldest, None)
     store[key] = value
     return value
 
 
-@st.cache_resource(show_spinner=False)
+@workspaces.keep_results()
 def _word_store() -> dict[tuple, dict[int, list[WordScore]]]:
     return {}
 
@@ -208,11 +212,12 @@ def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[i
     found = known_words(table, settings, ids)
     if found is None:
         key = (key_of(table, settings), table.scored.exact, ids)
-        found = _kept(_word_store(), key, dict(zip(ids, table.words_of(ids), strict=True)))
+        with TURNS.turn(Rank.REFINING):
+            found = _kept(_word_store(), key, dict(zip(ids, table.words_of(ids), strict=True)))
     return found
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@workspaces.keep_results(max_entries=128)
 def _pairs(_query: Query, key: tuple, train_id: int, groups: tuple[tuple[int, ...], ...], settings: Settings) -> Any:
     return word_pairs(_query, train_id, dict(settings), groups=groups)
 
@@ -242,7 +247,7 @@ def lacks_pairs(settings: Settings) -> bool:
     return not all(part.is_built(workspace()) for part in pairs_parts(workspace(), dict(settings)))
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@workspaces.keep_results(max_entries=16)
 def _report(_query: Query, key: tuple, method: str, settings: Settings, train_id: int | None) -> str:
     return report_of(_query, method, dict(settings), train_id=train_id)
 
@@ -257,7 +262,7 @@ def spans(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[i
     return dict(zip(ids, table.spans_of(ids), strict=True))
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@workspaces.keep_results(max_entries=64)
 def _important(_query: Query, key: tuple, finder: str) -> list[tuple[Span, float]]:
     return important_spans(_query, Finder(name=finder))
 
@@ -267,12 +272,12 @@ def important(asked: Query, finder: str) -> list[tuple[Span, float]]:
     return _important(asked, key_of_query(asked), finder)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@workspaces.keep_results(max_entries=16)
 def _copy_scores(_query: Query, key: tuple) -> Copies:
     return copy_scores(_query, _query.saliency("gradient_x_input") if _query.tokens else _query.quantity())
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@workspaces.keep_results(max_entries=128)
 def _search(_query: Query, key: tuple, train_id: int, raises: bool, antonyms: bool) -> Search:
     lexicon = synonyms_and_antonyms_of if antonyms else synonyms_of
     return search_replacements(_query, _copy_scores(_query, key), [train_id], raises=raises, lexicon=lexicon)[0]
@@ -283,7 +288,7 @@ def replacements(asked: Query, train_id: int, *, raises: bool, antonyms: bool) -
     return _search(asked, key_of_query(asked), train_id, raises, antonyms)
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@workspaces.keep_results(max_entries=128)
 def _own_replacement(_query: Query, key: tuple, train_id: int, place: tuple[int, int], other: str) -> Replacement:
     segment, start = place
     return own_replacement(_query, _copy_scores(_query, key), train_id, segment=segment, start=start, other=other)
@@ -294,7 +299,7 @@ def own_word(asked: Query, train_id: int, place: tuple[int, int], other: str) ->
     return _own_replacement(asked, key_of_query(asked), train_id, place, other)
 
 
-@st.cache_resource(show_spinner=False, max_entries=128)
+@workspaces.keep_by_workspace(max_entries=128)
 def places(train_id: int) -> dict[tuple[int, int], str]:
     """The words of a training example that the model reads, by text (0, or 1 of a pair) and first character."""
     row = workspace().train.loc[train_id]
@@ -309,7 +314,8 @@ def key_of(table: ScoreTable, settings: Settings) -> tuple:
 
 def key_of_query(asked: Query) -> tuple:
     """What tells one question from another."""
-    return (asked.test, asked.example.text, asked.example.text_pair, asked.label, asked.against, asked.tokens)
+    at = workspaces.key_of(asked.workspace)
+    return (at, asked.test, asked.example.text, asked.example.text_pair, asked.label, asked.against, asked.tokens)
 
 
 def missing_parts(method: str, settings: Settings = ()) -> list[Part]:
@@ -339,25 +345,25 @@ def neighbours(train_id: int) -> list[tuple[int, float]]:
     return nearest_examples(workspace(), train_id) if part.is_built(workspace()) else []
 
 
-@st.cache_resource(show_spinner=False)
+@workspaces.keep_by_workspace()
 def features() -> dict[str, Feature]:
     """The features of the training examples that this workspace has, by name; the usual one first."""
     return {feature.name: feature for feature in list_features(workspace())}
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _feature_values(_query: Query, key: tuple | None, feature: str, pattern: str | None) -> np.ndarray:
+@workspaces.keep_results(max_entries=64)
+def _feature_values(_query: Query, key: tuple, feature: str, pattern: str | None) -> np.ndarray:
     return feature_values(workspace(), feature, query=_query, pattern=pattern)
 
 
 def values_of(asked: Query, feature: str, pattern: str) -> np.ndarray:
     """A feature of every training example, (train,); one that compares with the test text is that query's own."""
     needs = features()[feature].needs
-    key = key_of_query(asked) if "query" in needs else None
+    key = key_of_query(asked) if "query" in needs else workspaces.current_key()
     return _feature_values(asked, key, feature, pattern if "pattern" in needs else None)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@workspaces.keep_results(max_entries=64)
 def _artifact(_table: ScoreTable, _values: np.ndarray, key: tuple) -> Artifact:
     return artifact_of(_table, _values)
 
@@ -368,7 +374,7 @@ def artifact(table: ScoreTable, settings: Settings, feature: str, pattern: str) 
     return _artifact(table, values, _artifact_key(table, settings, feature, pattern))
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@workspaces.keep_results(max_entries=16)
 def _scatter(_found: Artifact, key: tuple, feature: str, dark: bool) -> go.Figure:
     title = features()[feature].title
     return influence_scatter(_found.points, _found.fit, names=workspace().labels, feature=title, dark=dark)

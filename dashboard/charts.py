@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 SUPPORTS, OPPOSES = "#2166ac", "#e08214"
+NARROWEST = 310
 INK = {False: "#0d1116", True: "#e8eaed"}
 
 
@@ -14,6 +15,7 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
 
     The diagonal is blue and the rest orange, stronger with the count's share of its true label. Squares are scatter
     markers because a click on a heatmap returns nothing to Streamlit. Plotly reads labels as HTML, so they are escaped.
+    Long labels are cut on the axes and whole where a square is pointed at; counts that have no room are told there.
     """
     counts = pd.crosstab(table["label"], table["predicted"]).reindex(index=labels, columns=labels, fill_value=0)
     cells = [(true, predicted, int(counts.at[true, predicted])) for true in labels for predicted in labels]
@@ -26,7 +28,8 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
     names = [short(label) for label in labels]
     longest = 7 * max(len(name) for name in names)
     left = 40 + longest
-    step = max(22, min(102, (480 - left) // len(labels)))
+    # Where the figure is wider than its column it is squeezed, and markers, which are not, would lie over each other.
+    step = max(6, min(102, (NARROWEST - 10 - left) // len(labels)))
     upright = longest > step
     top = 45 + (longest if upright else 15)
     figure = go.Figure(
@@ -35,7 +38,7 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
             y=[escaped(true) for true, _, _ in cells],
             customdata=[[true, predicted] for true, predicted, _ in cells],
             text=[f"{count:,}" for *_, count in cells],
-            mode="markers+text",
+            mode="markers+text" if step >= 18 else "markers",
             marker={
                 "symbol": "square",
                 "size": step - (10 if step > 50 else 2),
@@ -53,6 +56,7 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
         "showgrid": False,
         "zeroline": False,
         "fixedrange": True,
+        "tickfont": {"size": min(12, step)},
     }
     span = [-0.5, len(labels) - 0.5]
     figure.update_layout(
@@ -67,7 +71,7 @@ def confusion_matrix(table: pd.DataFrame, labels: list[str], *, dark: bool) -> g
     return figure
 
 
-def short(label: str, most: int = 24) -> str:
+def short(label: str, most: int = 14) -> str:
     """A label of at most so many characters."""
     return label if len(label) <= most else f"{label[: most - 1]}…"
 

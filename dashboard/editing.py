@@ -20,7 +20,7 @@ from attribution.provenance import spreadsheet_csv, workspace_provenance
 from attribution.self_influence import needed_parts
 from attribution.suspects import Cluster, Duplicates, find_duplicates, hard_clusters, suspicious_labels
 from attribution.suspects.clusters import cluster_parts
-from dashboard import background, cache, state
+from dashboard import background, cache, state, workspaces
 from dashboard.data_tables import State, log_rows
 
 METHODS = ("influence_head", "influence", "tracin_last", "gd", "representer")
@@ -29,7 +29,7 @@ PATIENCE = 1.0
 _PROBLEM, _DONE = "data problem", "data done"
 
 
-@st.cache_resource(show_spinner=False)
+@workspaces.keep_by_workspace()
 def log() -> EditLog:
     """The edits of this workspace, shared by all sessions."""
     return EditLog(cache.workspace())
@@ -45,6 +45,13 @@ def undone_batches() -> set[int]:
     return undone(log().entries)
 
 
+def holding_until(last: int) -> list[int]:
+    """The numbers up to `last` of the edits that hold and change the data; a note does not."""
+    entries = log().entries
+    gone, kinds = undone(entries), ("relabel", "remove", "perturb")
+    return [e.number for e in entries if e.number <= last and e.action in kinds and e.first not in gone]
+
+
 def history() -> pd.DataFrame:
     """The log as a table, the latest edit first."""
     return log_rows(log().entries, undone_batches(), cache.workspace().train)
@@ -56,14 +63,8 @@ def act(done: str, *changes: Change) -> None:
 
 
 def undo(numbers: Sequence[int], done: str) -> None:
-    """Take edits back, those once that were made together."""
-
-    def make() -> None:
-        batches = {edit.first for edit in log().entries if edit.number in numbers}
-        for first in sorted(batches - undone_batches()):
-            log().undo(first)
-
-    _try(make, done)
+    """Take edits back, all of them or none; one undo of that brings them back."""
+    _try(lambda: log().undo(*numbers), done)
 
 
 def _try(make: Callable[[], object], done: str) -> None:

@@ -14,6 +14,7 @@ from typing import IO
 import streamlit as st
 
 from attribution.workspace import Workspace
+from dashboard import workspaces
 
 _PROGRESS = re.compile(r"(?P<what>.*): (?P<done>\d[\d,]*) of (?P<total>\d+(,\d{3})*)(?P<left>.*)")
 
@@ -82,23 +83,24 @@ class Job:
 
 
 @st.cache_resource(show_spinner=False)
-def _jobs() -> dict[str, Job]:
+def _jobs() -> dict[tuple[Path, str], Job]:
     return {}
 
 
 def job(key: str) -> Job | None:
-    """The latest job of a key, if there was one."""
-    return _jobs().get(key)
+    """The latest job of a key on the session's workspace, if there was one."""
+    return _jobs().get((workspaces.here(), key))
 
 
 def start(workspace: Workspace, key: str, *options: str, command: str = "index") -> Job:
     """Run a command on the workspace in another process, unless one of that key is running already."""
-    found = job(key)
+    place = (Path(workspace.directory).resolve(), key)
+    found = _jobs().get(place)
     if found is not None and found.running:
         return found
     log, out = tempfile.TemporaryFile(), tempfile.TemporaryFile()
-    line = [sys.executable, "-m", "attribution", command, str(Path(workspace.directory)), *options]
+    line = [sys.executable, "-m", "attribution", command, str(workspace.directory), *options]
     process = subprocess.Popen(line, stdout=out, stderr=log)
     made = Job(process=process, command=(command, *options), log=log, out=out)
-    _jobs()[key] = made
+    _jobs()[place] = made
     return made

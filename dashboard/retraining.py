@@ -10,14 +10,14 @@ TITLES = {"unedited": "as imported", "edited": "with the edits", "random edits":
 
 
 def accuracy_rows(about: Mapping[str, Any]) -> pd.DataFrame:
-    """Accuracy by kind of model with its 95 % interval, and each seed's."""
+    """Accuracy by kind of model in per cent, with its 95 % interval, and each seed's."""
     return pd.DataFrame(
         [
             {
                 "trained": TITLES[row["models"]],
-                "accuracy": row["mean"],
-                "low": row["low"],
-                "high": row["high"],
+                "accuracy": 100 * row["mean"],
+                "low": 100 * row["low"],
+                "high": 100 * row["high"],
                 "by seed": ", ".join(f"{value:.1%}" for value in row["by_seed"]),
             }
             for row in about["accuracy"]
@@ -26,10 +26,10 @@ def accuracy_rows(about: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def example_rows(about: Mapping[str, Any]) -> pd.DataFrame:
-    """The test examples that were asked about: their true label's probability by kind of model."""
+    """The test examples that were asked about: their true label's probability in per cent by kind of model."""
     rows = [
         {"test": each["test"], "true label": each["true_label"]}
-        | {TITLES[row["models"]]: row["probability"] for row in each["models"]}
+        | {TITLES[row["models"]]: 100 * row["probability"] for row in each["models"]}
         for each in about["tests"]
     ]
     return pd.DataFrame(rows)

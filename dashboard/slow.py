@@ -2,21 +2,19 @@
 
 from collections.abc import Hashable
 
-import streamlit as st
-
 from attribution.cost import answer_seconds
 from attribution.index import Progress
 from attribution.query import Query
 from attribution.registry import get_method, run_method
 from attribution.results import ScoreTable
 from attribution.span_cost import search_seconds
-from dashboard import background, cache
+from dashboard import background, cache, workspaces
 from dashboard.method_settings import Settings
 
 UNASKED = 2.0
 
 
-@st.cache_resource(show_spinner=False, max_entries=256)
+@workspaces.keep_by_workspace(max_entries=256)
 def _seconds(method: str, settings: Settings) -> float:
     return answer_seconds(cache.workspace(), method, dict(settings))
 

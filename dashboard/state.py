@@ -5,10 +5,11 @@ The selection lives in the URL, so that a link restores it; the session keeps it
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from attribution.errors import UserError
 from attribution.query import read_tokens, write_tokens
@@ -23,6 +24,8 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 _RESULT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _SESSION = "influscope selection"
 _NOTICES = "influscope notices"
+_WORKSPACE = "influscope workspace"
+_STRIP = "influscope work"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,8 @@ class Selection:
     methods. `feature` of the training examples, none for the workspace's first; `pattern` is what the feature of that
     name seeks. `experiment` is the one whose run is prepared, none for the workspace's first; `result` the finished run
     that is open. `pairs`: how the text and `row` are drawn word by word, if that was asked for. `suspects`: the list of
-    training examples that the Data page shows, none for its first; `by`: what it is sorted by.
+    training examples that the Data page shows, none for its first; `by`: what it is sorted by; `group`: the test
+    examples whose training examples are asked for there, none for all mispredictions.
     """
 
     test: int | None = None
@@ -63,7 +67,34 @@ class Selection:
     result: str = ""
     suspects: str = ""
     by: str = ""
+    group: tuple[int, ...] = ()
     settings: method_settings.Chosen = ()
+
+
+def workspace() -> str:
+    """The folder that this session looks at; "" for the one the server was started on, as outside of any session."""
+    return st.session_state.get(_WORKSPACE, "") if get_script_run_ctx(suppress_warning=True) else ""
+
+
+def linked_workspace() -> str | None:
+    """The folder that the URL names, where it names one."""
+    return st.query_params.get("workspace") or None
+
+
+def choose_workspace(folder: str) -> None:
+    """Begin anew with another workspace: nothing that was chosen in the one before means anything in it."""
+    st.session_state.clear()
+    st.session_state[_WORKSPACE] = folder
+
+
+def write_workspace(*, alone: bool = False) -> None:
+    """Say in the URL which workspace this is; `alone`: nothing else stays there, for it was said of another one."""
+    if alone:
+        st.query_params.clear()
+    if workspace():
+        st.query_params["workspace"] = workspace()
+    elif "workspace" in st.query_params:
+        del st.query_params["workspace"]
 
 
 def current() -> Selection:
@@ -129,6 +160,8 @@ def sync(
         changes["result"] = result
     elif result is not None:
         notice("The link asks for a result whose name no result can have; it is ignored.")
+    if (group := st.query_params.get("group")) is not None:
+        changes["group"] = _group(group, tests)
     before = current()
     test, token = st.query_params.get("test"), st.query_params.get("token")
     if test is not None and test in map(str, tests):
@@ -161,6 +194,18 @@ def _tokens(given: str) -> dict[str, Any]:
     return {}
 
 
+def _group(given: str, tests: Sequence[int]) -> tuple[int, ...]:
+    """The test examples of the group that the URL names; what it names but the workspace lacks is ignored and noted."""
+    try:
+        found = set(read_tokens(given))
+    except UserError:
+        notice(f"The link asks for group '{given[:40]}', which is no list such as 3-7,12; it is ignored.")
+        return ()
+    if not found <= set(tests):
+        notice(f"The link asks for group '{given[:40]}'; test examples that this workspace lacks are ignored.")
+    return tuple(sorted(found & set(tests)))
+
+
 def _comparison(methods: Sequence[str], trains: Collection[int]) -> dict[str, Any]:
     """What the URL says of the compared methods, their marked row, and the search among all methods."""
     changes: dict[str, Any] = {}
@@ -191,6 +236,7 @@ def _comparison(methods: Sequence[str], trains: Collection[int]) -> dict[str, An
 def _store(selection: Selection) -> None:
     st.session_state[_SESSION] = selection
     wanted = {
+        "workspace": workspace(),
         "test": "own" if selection.own_text is not None else str(selection.test),
         "token": write_tokens(selection.token),
         "label": selection.label,
@@ -211,6 +257,7 @@ def _store(selection: Selection) -> None:
         "pairs": selection.pairs,
         "suspects": selection.suspects,
         "by": selection.by,
+        "group": write_tokens(selection.group),
     }
     asked = {name: [value] for name, value in wanted.items() if value}
     if selection.settings:
@@ -236,6 +283,24 @@ def show_notices() -> None:
 
 def _dismiss(message: str) -> None:
     st.session_state[_NOTICES].remove(message)
+
+
+Followed = tuple[Callable[[], Any], Callable[[], bool]]
+
+
+@dataclass(kw_only=True)
+class Strip:
+    """The work that the page waits for, by name, and the names whose progress is drawn; None while the page is."""
+
+    works: dict[str, Followed] = field(default_factory=dict)
+    drawn: tuple[str, ...] | None = None
+
+
+def followed(*, anew: bool = False) -> Strip:
+    """What the page of this session waits for; `anew` where it is about to be drawn."""
+    if anew:
+        st.session_state[_STRIP] = Strip()
+    return st.session_state.setdefault(_STRIP, Strip())
 
 
 def keep(key: str, default: Any) -> Any:

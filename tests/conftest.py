@@ -14,7 +14,7 @@ from attribution.index import build, parts
 from attribution.registry import standard_parts
 from attribution.training import Recipe, train
 from attribution.workspace import Workspace
-from dashboard import cache, jobs
+from dashboard import jobs, workspaces
 from tests.apps import APP, OpenApp
 from tests.oracles import Convex, reopened
 from tests.tiny import tiny_workspace
@@ -57,6 +57,20 @@ def fresh(workspace: Workspace, tmp_path: Path) -> Workspace:
     return reopened(workspace, tmp_path / "fresh")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the dashboard remembers of a user, the workspaces opened lately, is that of the tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest leaves its page behind as the program itself, which every process spawned later would run again."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 @pytest.fixture
 def no_memory() -> Iterator[None]:
     """Nothing kept from another workspace, and no job left behind."""
@@ -74,9 +88,7 @@ def open_app(no_memory: None, monkeypatch: pytest.MonkeyPatch) -> OpenApp:
     """Run the dashboard's first page on a workspace folder, with these query parameters."""
 
     def run(folder: Path, **query: str) -> AppTest:
-        monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(folder))
-        # A page run this way stays behind as the program itself, which every process spawned later would run again.
-        monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+        monkeypatch.setenv(workspaces.WORKSPACE_VARIABLE, str(folder))
         app = AppTest.from_file(APP, default_timeout=120)
         app.query_params.update(query)
         return app.run()

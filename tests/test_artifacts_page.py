@@ -321,7 +321,7 @@ def test_missing_index_is_offered(fresh: Workspace, open_app: OpenApp):
 
 def slices() -> list[Hashable]:
     """The keys of the averages that were asked for."""
-    return [key for key in background._works() if isinstance(key, tuple) and "slice" in key]
+    return [key for _, key in background._works() if isinstance(key, tuple) and "slice" in key]
 
 
 def ended(key: Hashable) -> background.Work:

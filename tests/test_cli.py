@@ -444,7 +444,7 @@ def test_a_port_in_use_is_one_line(
 def test_the_dashboard_is_started_on_the_workspace(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, influscope: Command
 ) -> None:
-    """The process becomes the dashboard, with the folder in full, the host and the port."""
+    """The process becomes the dashboard, with the folder in full, the host, the port and the folders it may open."""
     started: list[list[str]] = []
 
     def execute(program: str, command: list[str]) -> None:
@@ -457,8 +457,12 @@ def test_the_dashboard_is_started_on_the_workspace(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert influscope("dashboard", "workspace", "--port", port).status == 0
-    (command,) = started
-    assert command[1:] == ["-m", "dashboard", str(workspace.directory), "--host", "127.0.0.1", "--port", str(port)]
+    assert influscope("dashboard", "workspace", "--port", port, "--allow", ".", "--allow", "/").status == 0
+    plain, allowing = started
+    assert plain[1:] == ["-m", "dashboard", str(workspace.directory), "--host", "127.0.0.1", "--port", str(port)]
+    assert allowing == [*plain, f"--allow={workspace.directory.parent}", "--allow=/"]
+    refused = influscope("dashboard", "workspace", "--port", port, "--allow", "nowhere")
+    assert refused.status == 2 and "'nowhere'" in refused.err
 
 
 def test_version_and_help(influscope: Command) -> None:

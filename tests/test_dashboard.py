@@ -25,7 +25,7 @@ from attribution.query import Query, make_query
 from attribution.registry import get_method, standard_parts
 from attribution.results import Scored, ScoreTable, TokenScores
 from attribution.workspace import Workspace
-from dashboard import cache, charts, jobs, present, tables
+from dashboard import cache, charts, jobs, present, tables, workspaces
 from dashboard.jobs import Job
 from dashboard.markdown import plain
 from tests.apps import OpenApp, said
@@ -437,8 +437,9 @@ def finished(job: Job) -> Job:
     return job
 
 
-def test_index_is_built_in_another_process_once(fresh: Workspace, no_memory: None):
+def test_index_is_built_in_another_process_once(fresh: Workspace, no_memory: None, monkeypatch: pytest.MonkeyPatch):
     """One job builds the index; asking again while it runs gives the same job; afterwards the parts are there."""
+    monkeypatch.setenv(workspaces.WORKSPACE_VARIABLE, str(fresh.directory))
     options = ("--scope", "head", "--checkpoints", "all")
     job = jobs.start(fresh, "head", *options)
     assert jobs.start(fresh, "head", *options) is job and jobs.job("head") is job
@@ -526,9 +527,18 @@ def test_an_exact_top_is_kept(indexed: Workspace, no_memory: None):
     assert cache.known_reranked(other, ()) is other is cache.reranked(other, ())
 
 
+def test_only_so_many_exact_tops_are_kept(indexed: Workspace, no_memory: None, monkeypatch: pytest.MonkeyPatch):
+    """The oldest ones go: each holds gradients of the model's size."""
+    monkeypatch.setattr(cache, "ANSWERS", 2)
+    tables = [cache.result(make_query(indexed, test=test), "relatif") for test in range(4)]
+    tops = [cache.reranked(table, ()) for table in tables]
+    assert [cache.known_reranked(table, ()) for table in tables] == [None, None, *tops[2:]]
+    assert cache.reranked(tables[3], ()) is tops[3]
+
+
 def test_missing_parts_are_those_not_built(fresh: Workspace, no_memory: None, monkeypatch):
     """Before the index every part a method reads is missing, afterwards none; a method without index misses none."""
-    monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(fresh.directory))
+    monkeypatch.setenv(workspaces.WORKSPACE_VARIABLE, str(fresh.directory))
     assert cache.missing_parts("random") == []
     over_head = {"relatif": (("scope", "head"),), "tracin_we": ()}
     for method, kind, states in (("relatif", "features", "final"), ("tracin_we", "word_gradients", "all")):
@@ -544,7 +554,7 @@ def test_missing_parts_are_those_not_built(fresh: Workspace, no_memory: None, mo
 
 def test_standard_parts_are_what_the_first_answers_read(fresh: Workspace, no_memory: None, monkeypatch):
     """RelatIF by default and every method over the head are computed unasked; another scope and TracIn are not."""
-    monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(fresh.directory))
+    monkeypatch.setenv(workspaces.WORKSPACE_VARIABLE, str(fresh.directory))
     for method in ("relatif", "influence_head", "gd"):
         assert cache.are_standard(cache.missing_parts(method)), method
     for method, chosen in (("relatif", (("scope", "last:1"),)), ("relatif", (("damping", 0.5),)), ("tracin", ())):

@@ -18,7 +18,7 @@ from attribution.suspects import find_duplicates, suspicious_labels
 from attribution.workspace import Workspace
 from dashboard import data_tables, editing, jobs, retraining
 from dashboard.data_tables import LISTS
-from tests.apps import OpenApp, said
+from tests.apps import OpenApp, said, tick
 from tests.tiny import FILLER, sentences, workspace_of
 
 DATA = "views/data.py"
@@ -96,6 +96,19 @@ def test_a_refused_edit_is_one_red_box_that_stays(ready: Workspace, open_app: Op
     assert len(app.error) == 1
     app.button(key="dismiss problem").click().run()
     assert not app.error
+
+
+def test_a_bulk_edit_that_would_be_refused_is_not_offered(ready: Workspace, open_app: OpenApp) -> None:
+    """Removing every example of a label is a red line in the preview, with no button that does it; all but one is."""
+    label = ready.labels[0]
+    app = opened(open_app, ready, suspects="labels")
+    app.selectbox(key="data label").set_value(label).run()
+    rows = list(range(len(shown(app))))
+    tick(app, rows).button(key="bulk remove").click().run()
+    assert f"no training example with the label '{label}'" in said(app.error)
+    assert "confirm bulk" not in [button.key for button in app.button] and EditLog(ready).entries == ()
+    tick(app, rows[1:]).button(key="bulk remove").click().run()
+    assert not app.error and app.button(key="confirm bulk").label == f"Remove {len(rows) - 1} examples"
 
 
 def test_a_log_of_other_data_leaves_the_lists(ready: Workspace, open_app: OpenApp) -> None:
@@ -226,9 +239,39 @@ def test_retraining_runs_beside_the_page_and_its_version_is_shown(ready: Workspa
     assert json.loads(job.answer())["accuracy"] == version.about["accuracy"]
     assert retraining.verdict(version.about) in said(app.markdown)
     assert "1 removed" in said(app.caption) and any(str(version.folder) in code.value for code in app.code)
-    EditLog(ready).append(remove(4))
+    log = EditLog(ready)
+    log.append(remove(4))
     app.run()
     assert "have changed since" in said(app.caption)
+    app.button(key="revert version").click().run()
+    assert set(log.current()) == {4} and not app.exception, "what was edited later stays"
+
+    app.button(key="compare version").click().run()
+    app.switch_page("views/errors.py").run()
+    assert app.selectbox(key="errors against").value == "version 1"
+    predicted = (each.predict_test().idxmax(axis=1) for each in (version.open(), ready))
+    now, was, true = (values.to_dict() for values in (*predicted, ready.test["label"]))
+    expected = {
+        "fixed": [i for i in true if was[i] != true[i] == now[i]],
+        "broken": [i for i in true if was[i] == true[i] != now[i]],
+    }
+    counts = f"{len(expected['fixed'])} fixed, {len(expected['broken'])} broken"
+    assert counts in said(app.caption)
+    for name, ids in expected.items():
+        app.segmented_control(key="errors outcome version 1").set_value(name).run()
+        found = app.dataframe[0].value.index.tolist() if app.dataframe else []
+        assert sorted(found) == ids, name
+
+    app.button(key="open version 1").click().run()
+    assert app.query_params["workspace"] == str(version.folder) and app.query_params["test"] == "1"
+    assert "Test example 1" in said(app.markdown) and f"**{ready.name}, version 1**" in said(app.sidebar.markdown)
+    app.switch_page("views/errors.py").run()
+    assert app.selectbox(key="errors against").value == "the original"
+    assert counts in said(app.caption), "the outcome is that of the edits, from either side"
+    settled(app.switch_page(DATA).run())
+    assert f"This is version 1 of '{ready.name}'" in said(app.info)
+    app.button(key="open the original").click().run()
+    assert "workspace" not in app.query_params and f"**{ready.name}**" in said(app.sidebar.markdown)
 
 
 def test_the_verdict_goes_by_the_interval_against_random_edits() -> None:

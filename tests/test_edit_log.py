@@ -40,6 +40,11 @@ def test_edits_of_a_row_hold_side_by_side_and_the_later_of_a_kind_wins(fresh: Wo
     assert log.current()[3] == RowEdit(text="a warm plot", numbers={"perturb": 2}), "its own label is no edit"
     log.undo(6)  # the first undo
     assert log.current()[3].removed and log.current()[3].note == "doubtful", "undoing an undo must bring it back"
+    before_both = log.current()
+    log.undo(1, 5, 4)
+    assert log.current() == {3: RowEdit(text="a warm plot", numbers={"perturb": 2})}, "4 and 5 are one batch"
+    log.undo(log.entries[-1].number)
+    assert log.current() == before_both, "one undo must bring back what was taken back at once"
     assert fresh.directory.joinpath("train.parquet").read_bytes() == before
 
 
@@ -93,12 +98,15 @@ def test_what_cannot_be_edited_is_refused_and_nothing_is_written(fresh: Workspac
         (lambda: log.preview(*removals, relabel(last, other(fresh, 0))), "no training example"),
         (lambda: log.append(*removals, remove(last)), f"no training example with the label '{own}'"),
         (lambda: log.append(), "No change"),
+        (lambda: log.undo(), "No edit to undo"),
         (lambda: log.undo(2), "No edit 2: numbers go from 1 to 1"),
     ):
         assert said in refusal(action)
     assert log.path.read_bytes() == written
+    log.append(remove(2))
     log.undo(1)
-    assert "undone already" in refusal(lambda: log.undo(1))
+    assert "Edit 1 is undone already" in refusal(lambda: log.undo(2, 1))
+    assert set(log.current()) == {2}, "all of them are undone or none"
 
 
 def test_two_tabs_lose_nothing(fresh: Workspace) -> None:

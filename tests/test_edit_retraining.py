@@ -17,7 +17,7 @@ from attribution.editing.control import changed_words, random_edits
 from attribution.editing.measure import BASELINE, CONTROL, EDITED, Measured, interval
 from attribution.editing.retrain import plan_of, retrain
 from attribution.editing.union import derived_workspace, union_of
-from attribution.editing.versions import get_version, list_versions, origin
+from attribution.editing.versions import get_version, list_versions, origin, parent
 from attribution.exporting import export_model
 from attribution.storage import locked
 from attribution.training import Recipe, train
@@ -64,16 +64,24 @@ def edited(request: pytest.FixtureRequest, still: Workspace, tmp_path: Path) -> 
 def test_a_version_is_the_workspace_trained_on_the_edited_data(edited: Workspace) -> None:
     """Its data is the edited table with the imported ids; its model is what training that data by the recipe gives.
 
-    The workspace that it is of keeps its files, and neither place names the other by an absolute path.
+    The workspace that it is of keeps its files, and neither place names the other by an absolute path. What is edited
+    while it is made is not its own.
     """
     files = {p: p.read_bytes() for p in edited.directory.rglob("*.parquet")} | {
         p: p.read_bytes() for p in edited.directory.rglob("delta.safetensors")
     }
     before = edited.predict_test().to_numpy()
-    found = retrain(edited, seeds=2)
-    version = reopened_at_home(found.version.open())
     log = EditLog(edited)
-    pd.testing.assert_frame_equal(version.train, edited_table(edited, log.current()))
+    made_of, state = log.version, log.current()
+
+    def meanwhile(*_: object) -> None:
+        if log.version == made_of:
+            log.append(remove(9))
+
+    found = retrain(edited, seeds=2, progress=meanwhile)
+    assert len(log.entries) == 4, "an edit must be made meanwhile for this to show anything"
+    version = reopened_at_home(found.version.open())
+    pd.testing.assert_frame_equal(version.train, edited_table(edited, state))
     plan = plan_of(edited)
     if plan.recipe is not None:
         again = derived_workspace(edited, version.train, edited.directory / "again", name="again")
@@ -84,7 +92,8 @@ def test_a_version_is_the_workspace_trained_on_the_edited_data(edited: Workspace
     np.testing.assert_allclose(version.predict_test().to_numpy(), expected, atol=2e-3)
     assert np.abs(before - expected).max() > 0.02, "the edits must change something for this to show anything"
     assert origin(version) == found.version.about and origin(edited) is None
-    assert found.version.about["edits"] == {"removed": 1, "relabelled": 1, "perturbed": 1, "log": log.version}
+    counts = {"removed": 1, "relabelled": 1, "perturbed": 1}
+    assert found.version.about["edits"] == {**counts, "log": made_of, "last": 3}
     assert all(path.read_bytes() == data for path, data in files.items())
     np.testing.assert_array_equal(open_workspace(edited.directory).predict_test().to_numpy(), before)
 
@@ -96,6 +105,7 @@ def reopened_at_home(version: Workspace) -> Workspace:
     again = open_workspace(moved / "versions" / version.directory.name)
     assert not Path(again.settings.model).is_absolute()
     again.predict_test()
+    assert parent(again) == moved and parent(open_workspace(moved)) is None
     moved.rename(home)
     return open_workspace(version.directory)
 

@@ -9,7 +9,7 @@ from attribution.artifacts import feature_values
 from attribution.artifacts.heldout import own_features
 from attribution.workspace import Workspace
 from dashboard import cache, errors
-from tests.apps import OpenApp, said
+from tests.apps import OpenApp, said, tick
 
 ERRORS = "views/errors.py"
 both_tasks = pytest.mark.parametrize("indexed", ["workspace", "pairs"], indirect=True)
@@ -97,3 +97,24 @@ def test_both_labels_are_explained_on_one_scale(indexed: Workspace, open_app: Op
     if len(wrong) > 1:
         app.button(key="wrong-P").click().run()
         assert app.query_params["test"] == str(wrong[-2])
+
+
+def test_chosen_mispredictions_lead_to_what_is_behind_them(indexed: Workspace, open_app: OpenApp):
+    """All in the table, or those ticked, are the group of the Data page's list, by link too, until it is cleared."""
+    app = open_app(indexed.directory).switch_page(ERRORS).run()
+    wrong = app.dataframe[0].value.index.tolist()
+    assert f"behind these {len(wrong)}" in app.button(key="behind").label
+    tick(app, [1]).button(key="behind").click().run()
+    assert app.query_params["group"] == str(wrong[1])
+    linked = open_app(indexed.directory, group=str(wrong[1]), suspects="acting").switch_page("views/data.py").run()
+    for _ in range(40):
+        if linked.dataframe:
+            break
+        linked.run()
+    expected = attribute(indexed, "influence_head", test=wrong[1], against=indexed.test.at[wrong[1], "label"])
+    assert np.allclose(sorted(linked.dataframe[0].value["score"]), sorted(expected.scores))
+    linked.button(key="clear group").click().run()
+    assert "group" not in linked.query_params
+    for group, reason in (("1-3,99999", "lacks"), ("x", "no list")):
+        strange = open_app(indexed.directory, group=group).run()
+        assert f"group '{group}'" in said(strange.warning) and reason in said(strange.warning)

@@ -33,7 +33,7 @@ ARRAYS = {
     "norms": ["norms"],
     "fidelity": ["spearman"],
     "exact_norms": ["norms"],
-    "projections": ["values", "vectors"],
+    "projected_gradients": ["values", "vectors", "gradients"],
     "neighbours": ["positions", "cosines"],
 }
 KINDS = tuple(ARRAYS)
@@ -42,7 +42,7 @@ MADE_FROM = {
     "norms": ["factors", "curvature"],
     "fidelity": ["factors"],
     "exact_norms": ["factors", "curvature"],
-    "projections": ["factors", "features"],
+    "projected_gradients": ["factors", "features"],
     "neighbours": ["features"],
 }
 
@@ -71,7 +71,7 @@ def some_parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> l
         case "exact_norms":
             states = workspace.states(checkpoints)
             return [exact_norms_part(workspace, "last:1", state, damping=0.1, precision="fp32") for state in states]
-        case "projections":
+        case "projected_gradients":
             return projection_parts(workspace, "last:1", 4, 0, checkpoints)
         case "neighbours":
             return [neighbours_part(workspace, 3)]

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from attribution.perturbing import Kind, Replacement
 from attribution.query import make_query
 from attribution.workspace import Workspace
-from dashboard import cache, perturbing
+from dashboard import cache, perturbing, workspaces
 from tests.apps import said
 from tests.tiny import BAD, GOOD
 
@@ -35,7 +35,7 @@ def page() -> None:
 
 @pytest.fixture
 def shown(indexed: Workspace, no_memory: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(indexed.directory))
+    monkeypatch.setenv(workspaces.WORKSPACE_VARIABLE, str(indexed.directory))
     for name in ("synonyms_of", "synonyms_and_antonyms_of"):
         monkeypatch.setattr(cache, name, turned)
 
@@ -86,7 +86,7 @@ def test_an_example_without_a_replacement_says_so(shown: Any, monkeypatch: pytes
 
 def test_without_the_index_it_is_offered_first(shown: Any, fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is computed unasked that takes a pass over the training set."""
-    monkeypatch.setenv(cache.WORKSPACE_VARIABLE, str(Path(fresh.directory)))
+    monkeypatch.setenv(workspaces.WORKSPACE_VARIABLE, str(Path(fresh.directory)))
     app = shown(row="7")
     assert not app.dataframe and app.button
 

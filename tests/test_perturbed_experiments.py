@@ -9,7 +9,7 @@ import pytest
 
 from attribution.experiments import perturbed
 from attribution.experiments.perturbed import Aim, Change, Searching, best_changes, groups_of, random_changes, rounds
-from attribution.experiments.registry import Report, Run, run_experiment
+from attribution.experiments.registry import Report, Run, estimate_seconds, run_experiment
 from attribution.index import silent
 from attribution.perturbing import Kind
 from attribution.workspace import Workspace
@@ -120,7 +120,9 @@ def test_the_attacked_model_is_the_head_solved_on_the_changed_examples(decided: 
 def test_a_repair_adds_copies_and_measures_the_other_half(decided: Convex) -> None:
     """The share repaired and the accuracy of the tests that were not looked at are those of the head solved anew."""
     workspace, k = decided.workspace, 4
-    report = run_experiment(workspace, "fix", parameters={**ASKED, "tests": 11, "k": f"{k}"})
+    asked = {**ASKED, "tests": 11, "k": f"{k}"}
+    assert estimate_seconds(workspace, "fix", parameters=asked) > 0, "the copies are not there yet"
+    report = run_experiment(workspace, "fix", parameters=asked)
     found, true = rows_of(report), workspace.label_ids(workspace.test)
     dev = np.sort(np.random.default_rng(0).permutation(11)[:6])
     held = np.setdiff1d(np.arange(11), dev)

@@ -50,7 +50,7 @@ BATCHING = {
     "factors": 1e-3,
     "curvature": 1e-3,
     "norms": 1e-3,
-    "projections": 2e-3,
+    "projected_gradients": 2e-3,
 }
 
 

@@ -233,7 +233,10 @@ def test_a_killed_run_goes_on_where_it_was(workspace: Workspace, monkeypatch: py
 
 
 def test_the_cost_is_that_of_all_steps(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where every step takes two seconds, a retraining takes twice its steps, found out by a few of them."""
+    """Where every step takes two seconds, a retraining takes twice its steps, found out by a few of them.
+
+    So it is of more examples than there are yet.
+    """
     clock = [0.0]
     monkeypatch.setattr(blocks.time, "perf_counter", lambda: clock[0])
     steps: list[int] = []
@@ -248,6 +251,7 @@ def test_the_cost_is_that_of_all_steps(workspace: Workspace, monkeypatch: pytest
     recipe = replace(QUICK, trainable="last:1", epochs=5, batch_size=3)
     assert retrainer(workspace, recipe, range(3)).seconds([40, 20]) == pytest.approx(2 * 14 * 5 * 1.5)
     assert 1 < len(steps) < 14
+    assert retrainer(workspace, recipe, range(3)).seconds([80]) == pytest.approx(2 * 14 * 5 * 2)
 
 
 def test_the_states_leave_no_file(workspace: Workspace) -> None:

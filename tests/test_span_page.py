@@ -16,7 +16,7 @@ from attribution.registry import get_method
 from attribution.span_cost import search_seconds
 from attribution.spans import Finder, finders_of
 from attribution.workspace import Workspace
-from dashboard import background, present, slow
+from dashboard import background, present, slow, workspaces
 from tests.apps import OpenApp, said
 from tests.oracles import assert_close, with_training_data
 from tests.test_span_methods import masked
@@ -158,8 +158,9 @@ def test_finders_fit_the_data(workspace: Workspace, pairs: Workspace, tmp_path: 
     assert finders_of(with_training_data(workspace, pd.DataFrame(given), tmp_path / "given")) == [*plain, "given"]
 
 
-def test_ended_works_do_not_pile_up(no_memory: None) -> None:
+def test_ended_works_do_not_pile_up(workspace: Workspace, no_memory: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer in memory holds the question's gradient: only the latest are kept, and none that still runs."""
+    monkeypatch.setenv(workspaces.WORKSPACE_VARIABLE, str(workspace.directory))
     held = threading.Event()
     running = background.start("held", lambda progress: held.wait(30))
     works = [background.start(number, lambda progress: 1) for number in range(background.KEPT + 5)]

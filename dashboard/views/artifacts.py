@@ -7,7 +7,7 @@ from attribution.explain import sign_sentence
 from attribution.provenance import provenance_of
 from attribution.query import sample_ids
 from attribution.results import ScoreTable
-from dashboard import artifact_charts, artifacts, background, cache, exports, method_settings, present, state
+from dashboard import artifact_charts, artifacts, background, cache, exports, failures, method_settings, present, state
 from dashboard.artifacts import Artifact
 from dashboard.components import training_rows
 from dashboard.markdown import plain
@@ -23,6 +23,7 @@ def page() -> None:
 
 
 @st.fragment
+@failures.guarded
 def body() -> None:
     """The text, the choices, the plot beside the clicked training example, and the average over a slice."""
     selection = state.current()

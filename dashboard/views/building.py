@@ -1,6 +1,6 @@
 """A method's answer for a page, or the work that has to be done before: what is missing, the offer, its progress."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
@@ -110,18 +110,36 @@ def failure(key: str) -> None:
         st.code("\n".join([f"influscope {' '.join(found.command)}", *found.lines()]), language=None, wrap_lines=True)
 
 
-@st.fragment(run_every=1.0)
 def follow(
     find: Callable[[], jobs.Job | background.Work | None],
     name: str,
     moved_on: Callable[[], bool] = lambda: False,
 ) -> None:
-    """A bar and a Stop button beside it, until the work has ended or moved on to what changes the page."""
-    found = find()
-    if found is None or not found.running or moved_on():
+    """Have `strip` follow some work until it has ended or moved on to what changes the page."""
+    st.caption("Under way: its progress is at the top of the page.")
+    followed = state.followed()
+    followed.works[name] = (find, moved_on)
+    if followed.drawn is not None and name not in followed.drawn:
         st.rerun()
-    share, what = found.progress()
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(1.0, share), text=what)
-    if button.button("Stop", key=f"stop-{name}"):
-        found.stop()
+
+
+@st.fragment(run_every=1.0)
+def strip(works: Mapping[str, state.Followed]) -> None:
+    """A bar and a Stop button for all work that the page waits for; the page is drawn again when one changes it.
+
+    It lies beside the page's own fragment, never within: of a fragment that is drawn again before the browser was sent
+    all of it, Streamlit drops the rest, but not that of fragments inside, which then have no place to be.
+    """
+    drawn = []
+    for name, (find, moved_on) in works.items():
+        found = find()
+        if found is None or not found.running or moved_on():
+            st.rerun()
+        if found in drawn:  # two lists may wait for the same
+            continue
+        drawn.append(found)
+        share, what = found.progress()
+        bar, button = st.columns([5, 1], vertical_alignment="center")
+        bar.progress(min(1.0, share), text=what)
+        if button.button("Stop", key=f"stop-{name}"):
+            found.stop()

@@ -19,6 +19,7 @@ from dashboard import (
     comparing,
     comparison_charts,
     exports,
+    failures,
     method_settings,
     opened,
     present,
@@ -37,6 +38,7 @@ def page() -> None:
 
 
 @st.fragment
+@failures.guarded
 def body() -> None:
     """The question, the methods, their lists, their scores against each other, and their agreement."""
     asked = cache.query_of(state.current())

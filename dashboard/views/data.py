@@ -3,7 +3,7 @@
 import streamlit as st
 
 from attribution.errors import UserError
-from dashboard import data_tables, editing, state
+from dashboard import data_tables, editing, failures, state
 from dashboard.data_tables import LISTS, State
 from dashboard.markdown import plain
 from dashboard.views import data_effect, data_files, data_lists, data_retrain, data_row
@@ -15,6 +15,7 @@ def page() -> None:
 
 
 @st.fragment
+@failures.guarded
 def body() -> None:
     """The lists of suspects beside the one looked at, then what the edits lead to."""
     try:

@@ -1,7 +1,10 @@
 """The list of training examples that act on several mispredictions at once."""
 
+import pandas as pd
+from streamlit.delta_generator import DeltaGenerator
+
 from attribution.registry import get_method
-from dashboard import cache, data_tables, editing, tables
+from dashboard import cache, data_tables, editing, state, tables
 from dashboard.data_tables import Listing, State
 from dashboard.markdown import plain
 from dashboard.views import building, data_table
@@ -12,14 +15,9 @@ UNASKED = 50
 
 def draw(edits: State) -> Listing | None:
     """Choose mispredictions by their labels; the training examples by their mean score for the wrong label."""
-    place, labels = data_table.choices(), cache.workspace().labels
-    given = {
-        name: place.selectbox(
-            title, labels, index=None, placeholder="any", key=f"slice {name}", persist_state="session", width=118
-        )
-        for name, title in (("label", "True label"), ("predicted", "Predicted label"))
-    }
-    words = place.text_input("Test text contains", key="slice text", persist_state="session", width=130)
+    place = data_table.choices()
+    is_chosen = bool(state.current().group)
+    wrong = _chosen(place) if is_chosen else _narrowed(place)
     method = place.selectbox(
         "Method",
         METHODS,
@@ -29,11 +27,10 @@ def draw(edits: State) -> Listing | None:
         width=150,
         help="Influence predicts what removing does; RelatIF shows the rows that are the most telling.",
     )
-    wrong = tables.narrowed(
-        cache.test_table(), wrong=True, words=words, label=given["label"], predicted=given["predicted"]
-    )
     tests = sorted(wrong.index.tolist())
     if not tests:
+        if is_chosen:
+            return data_table.nothing("The model is right on all that were chosen.", "Clear the choice.")
         return data_table.nothing("No test example is mispredicted like this.", "Choose other labels.")
     if missing := cache.missing_parts(method):
         return building.build(missing, method, (), unasked=True)
@@ -55,3 +52,37 @@ def draw(edits: State) -> Listing | None:
         f"mispredictions.{removing}"
     )
     return data_table.table(listing, edits, plain(said), suspected=suspected)
+
+
+def _narrowed(place: DeltaGenerator) -> pd.DataFrame:
+    """The mispredictions that pass the filters here."""
+    given = {
+        name: place.selectbox(
+            title,
+            cache.workspace().labels,
+            index=None,
+            placeholder="any",
+            key=f"slice {name}",
+            persist_state="session",
+            width=118,
+        )
+        for name, title in (("label", "True label"), ("predicted", "Predicted label"))
+    }
+    words = place.text_input("Test text contains", key="slice text", persist_state="session", width=130)
+    return tables.narrowed(
+        cache.test_table(), wrong=True, words=words, label=given["label"], predicted=given["predicted"]
+    )
+
+
+def _chosen(place: DeltaGenerator) -> pd.DataFrame:
+    """The mispredictions among those chosen on the Errors page, and the way back to all."""
+    table = cache.test_table()
+    found = tables.narrowed(table.loc[table.index.isin(state.current().group)], wrong=True)
+    place.button(
+        f"{len(found):,} chosen on Errors: clear",
+        key="clear group",
+        icon=":material/close:",
+        on_click=state.choose,
+        kwargs={"group": ()},
+    )
+    return found

@@ -17,14 +17,15 @@ def draw(edits: State) -> None:
     if not len(changed_ids(edits)):
         st.caption("Relabel or remove an example: what that is predicted to do is estimated here, before any training.")
         return
-    choice, offer = st.columns([1, 1.4], vertical_alignment="bottom")
-    method = choice.selectbox(
+    offer = st.container(horizontal=True, vertical_alignment="bottom")
+    method = offer.selectbox(
         "Influence",
         METHODS,
         format_func=lambda name: get_method(name).title,
         key="effect by",
         persist_state="session",
         label_visibility="collapsed",
+        width=210,
         help="Over the head with its exact Hessian, or over the last blocks with EK-FAC, which is fitted once.",
     )
     keys = {whole: editing.effect_key(whole, method) for whole in (True, False)}

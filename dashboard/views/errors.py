@@ -3,12 +3,16 @@
 import pandas as pd
 import streamlit as st
 
+from attribution.editing.outcomes import OUTCOMES
 from attribution.errors import UserError
 from attribution.provenance import workspace_provenance
-from dashboard import cache, charts, exports, state, tables
+from dashboard import cache, charts, exports, state, tables, versions
 from dashboard.errors import PATTERN
 from dashboard.markdown import plain
-from dashboard.views import downloads, two_labels
+from dashboard.views import downloads, two_labels, version_button
+
+COLUMNS = ("text", "text_pair", "label", "predicted", "other", "outcome", "confidence", "margin")
+AGAINST = "errors against"
 
 
 def page() -> None:
@@ -19,7 +23,8 @@ def page() -> None:
     st.markdown("#### Where the model goes wrong")
     st.caption(
         f"{wrong:,} of {len(table):,} test examples are mispredicted. "
-        "Click a square to see its examples, then a row to see both labels explained."
+        "Click a square to see its examples, then tick a row to see both labels explained, or several to see what "
+        "training examples are behind them."
     )
     matrix, rows = st.columns([1.15, 1.9], gap="medium")
     with matrix:
@@ -47,7 +52,7 @@ def _matrix(table: pd.DataFrame, labels: list[str]) -> tuple[str, str] | None:
         selection_mode="points",
         width="content",
         config=exports.plot_config(exports.file_name(made, "confusion matrix", "png")),
-        alt=f"Confusion matrix of {len(table)} test examples; accuracy {accuracy:.1%}.",
+        alt=f"Confusion matrix of {len(table)} test examples; accuracy {accuracy:.1%}; labels {', '.join(labels)}.",
     )
     downloads.plot(figure, "Confusion matrix", made, key="confusion")
     points = event["selection"]["points"]
@@ -80,49 +85,109 @@ def _slice(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[list(parts[part].ids)]
 
 
+def _against(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None, str]:
+    """The choice of another version; the table with its labels, or the rows of the outcome chosen; its title."""
+    try:
+        others = versions.others()
+        if not others:
+            return table, None, ""
+        if (wanted := versions.wanted()) is not None:
+            st.session_state[AGAINST] = wanted
+        place = st.container(horizontal=True, vertical_alignment="bottom")
+        name = place.selectbox(
+            "Compare with",
+            list(others),
+            index=None,
+            placeholder="nothing",
+            key=AGAINST,
+            persist_state="session",
+            width=150,
+        )
+        if name is None:
+            return table, None, ""
+        with st.spinner(f"Classifying the test examples by {name}"):
+            found = versions.compared(others[name])
+    except UserError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return table, None, ""
+    outcome = place.segmented_control(
+        "What the edits did", OUTCOMES, key=f"errors outcome {name}", label_visibility="collapsed"
+    )
+    with place:
+        version_button.draw(others[name], name)
+    st.caption(
+        f"All test examples: {versions.told(found)}. Some turn whenever a model is trained again: Data compares "
+        "over seeds, with random edits."
+    )
+    table = table.assign(other=found["other"], outcome=found["outcome"])
+    return (table if outcome is None else table.loc[table["outcome"] == outcome]), outcome, name
+
+
 def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> pd.DataFrame:
     """Draw the examples that pass the filters; they are returned."""
     what = "mispredictions" if chosen is None else f"true {chosen[0]}, predicted {chosen[1]}"
     words = st.text_input("Text contains", key="errors text", placeholder="filter by a word", persist_state="session")
-    table = _slice(table)
+    table, outcome, other = _against(_slice(table))
+    if outcome is not None:
+        what = f"{outcome}, {what}" if chosen is not None else outcome
     kept = (
-        tables.narrowed(table, wrong=True, words=words)
+        tables.narrowed(table, wrong=True if outcome is None else None, words=words)
         if chosen is None
         else tables.narrowed(table, label=chosen[0], predicted=chosen[1], words=words)
     )
     st.caption(f"{len(kept):,} examples: {plain(what)}; most confident first.")
     if kept.empty:
         st.info(
-            "No example passes these filters: click another square, another part, or clear the word.",
+            "No example passes the filters. Click the chosen square again to list all mispredictions.",
             icon=":material/filter_alt:",
         )
         return kept
-    columns = [name for name in ("text", "text_pair", "label", "predicted", "confidence", "margin") if name in kept]
-    key = f"mispredictions-{chosen}-{words}"
-    st.dataframe(
-        kept[columns],
+    columns = [name for name in COLUMNS if name in kept]
+    key = f"mispredictions {hash(tuple(kept.index))}"
+    event = st.dataframe(
+        kept[[name for name in columns if name != "outcome" or outcome is None]],
         key=key,
         on_select=lambda: _pick(key, kept.index),
-        selection_mode="single-row",
+        selection_mode="multi-row",
         height=420,
         column_config={
             "row": st.column_config.NumberColumn("test", width=60),
-            "text": st.column_config.TextColumn(width=300),
+            "text": st.column_config.TextColumn(width=190 if other else 250),
             "label": st.column_config.TextColumn("true"),
+            "other": st.column_config.TextColumn(other, help="What that version predicts."),
             "confidence": st.column_config.NumberColumn(format="%.2f", width=80),
             "margin": st.column_config.NumberColumn(
                 format="%.2f", help="Lead of the predicted label over the true one."
             ),
         },
     )
-    downloads.examples(kept.filter(columns), what)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        downloads.examples(kept.filter(columns), what)
+        _behind(kept.iloc[event["selection"]["rows"]] if event["selection"]["rows"] else kept)
     return kept
 
 
+def _behind(rows: pd.DataFrame) -> None:
+    """The way to the training examples that act on all mispredictions among some rows."""
+    wrong = sorted(rows.index[rows["wrong"].to_numpy(dtype=bool)].tolist())
+    if wrong and st.button(
+        f"Training examples behind {'these' if len(wrong) > 1 else 'this'} {len(wrong):,}",
+        key="behind",
+        type="tertiary",
+        icon=":material/rule:",
+        help="Those that act on all mispredictions ticked, or on all in the table: to relabel or remove.",
+    ):
+        state.choose(group=tuple(wrong), suspects="acting")
+        st.switch_page("views/data.py")
+
+
 def _pick(key: str, ids: pd.Index) -> None:
-    rows = st.session_state[key]["selection"]["rows"]
-    if rows:
-        state.choose(test=int(ids[rows[0]]), label="predicted")
+    """Explain the row that was ticked last; the others stay ticked."""
+    rows, before = st.session_state[key]["selection"]["rows"], state.keep(f"ticked {key}", [])
+    new = [row for row in rows if row not in before]
+    before[:] = rows
+    if new:
+        state.choose(test=int(ids[new[0]]), label="predicted")
 
 
 page()

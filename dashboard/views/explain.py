@@ -13,7 +13,7 @@ from attribution.query import Query
 from attribution.refinement import refine
 from attribution.registry import get_method, list_methods
 from attribution.results import ScoreTable, TokenScores
-from dashboard import background, cache, opened, present, state
+from dashboard import background, cache, failures, opened, present, state
 from dashboard.components import probability_bars, token_heatmap, training_rows
 from dashboard.markdown import plain
 from dashboard.views import (
@@ -38,6 +38,7 @@ def page() -> None:
 
 
 @st.fragment
+@failures.guarded
 def body() -> None:
     """The heatmap and the two lists below it."""
     asked = cache.query_of(state.current())
@@ -58,22 +59,21 @@ def body() -> None:
 def _heatmap(query: Query) -> TokenScores:
     """Draw the text with its saliency, and the choices that make it; the scores drawn."""
     selection = state.current()
-    title, methods, parameters, view, label = st.columns([1.85, 1.9, 1.15, 1.35, 3.1], vertical_alignment="center")
-    title.markdown("##### What the model looks at")
     names = [m.name for m in list_methods("tokens")]
-    methods.selectbox(
-        "Saliency method",
-        names,
-        index=names.index(selection.saliency),
-        format_func=lambda name: get_method(name).title,
-        key="saliency",
-        on_change=state.on_change("saliency", "saliency"),
-        label_visibility="collapsed",
-    )
-    with parameters:
+    with _line():
+        st.markdown("##### What the model looks at", width="content")
+        st.selectbox(
+            "Saliency method",
+            names,
+            index=names.index(selection.saliency),
+            format_func=lambda name: get_method(name).title,
+            key="saliency",
+            on_change=state.on_change("saliency", "saliency"),
+            label_visibility="collapsed",
+            width=200,
+        )
         settings = method_parameters.choice(selection.saliency)
-    subwords = view.toggle("Subwords", key="subwords", persist_state="session", help="The model's own tokens.")
-    with label:
+        subwords = st.toggle("Subwords", key="subwords", persist_state="session", help="The model's own tokens.")
         picker.label_choice(query)
     method_parameters.changed(selection.saliency)
     scores: TokenScores = cache.result(query, selection.saliency, settings)
@@ -101,6 +101,11 @@ def _heatmap(query: Query) -> TokenScores:
     return scores
 
 
+def _line() -> DeltaGenerator:
+    """What stands side by side as far as there is room, the rest below it."""
+    return st.container(horizontal=True, vertical_alignment="center", gap="small")
+
+
 def _why_token(scores: TokenScores) -> Callable[[], None]:
     selection = state.current()
     if not selection.token:
@@ -112,9 +117,11 @@ def _why_token(scores: TokenScores) -> Callable[[], None]:
         state.choose(token=())
         st.rerun()
     words = [w.text for w in scores.query.example.words if set(w.tokens) & set(selection.token)]
-    title, parameters = st.columns([2.3, 0.9], vertical_alignment="center")
-    title.markdown(f"##### Why does it look at “{plain(' '.join(words))}”?")
     kind = selection.saliency if selection.saliency in DIFFERENTIABLE else "gradient_x_input"
+    sides = ("Raised it", "Lowered it")
+    with _line():
+        st.markdown(f"##### Why does it look at “{plain(' '.join(words))}”?")
+        settings = method_parameters.choice("saliency_influence", fixed=(("saliency", kind),), tokens=selection.token)
     if kind != selection.saliency:
         st.caption(
             f"{get_method(selection.saliency).title} has no gradient to follow into the training set: "
@@ -123,21 +130,17 @@ def _why_token(scores: TokenScores) -> Callable[[], None]:
     special = [t.text for t in scores.query.example.tokens if t.index in selection.token and t.special]
     if special:
         st.caption(f"{special[0]} is a special token: the model puts it there, whatever the text.")
-    sides = ("Raised it", "Lowered it")
-    with parameters:
-        settings = method_parameters.choice("saliency_influence", fixed=(("saliency", kind),), tokens=selection.token)
     return _evidence("saliency_influence", settings, token=selection.token, sides=sides)
 
 
 def _why_label(scores: TokenScores) -> Callable[[], None]:
     selection = state.current()
-    title, choice, parameters = st.columns([1.1, 1.4, 0.9], vertical_alignment="center")
-    title.markdown(f"##### Why “{plain(scores.query.label_name)}”?")
-    picker.method_choice(choice)
     method = get_method(selection.method)
     finder = () if method.spans == "none" else (("finder", selection.finder),)
     token = selection.token if method.spans == "both" else ()
-    with parameters:
+    with _line():
+        st.markdown(f"##### Why “{plain(scores.query.label_name)}”?")
+        picker.method_choice(st.container(width=190))
         settings = method_parameters.choice(method.name, fixed=finder, tokens=token)
     if method.preset is not None or method.spans == "both":
         picker.margin_choice(scores.query)

@@ -9,7 +9,7 @@ from attribution.errors import UserError
 from attribution.provenance import provenance_of
 from attribution.registry import get_method
 from attribution.results import ScoreTable
-from dashboard import artifact_charts, artifacts, cache, exports
+from dashboard import artifact_charts, artifacts, cache, exports, failures
 from dashboard.artifacts import Artifact
 from dashboard.markdown import plain
 from dashboard.views import downloads
@@ -64,7 +64,7 @@ def chart(
     downloads.plot(figure, f"Influence against {feature.title.lower()}", made, key=key)
 
 
-@st.fragment
+@failures.guarded
 def matching_check(table: ScoreTable, settings: cache.Settings) -> None:
     """Whether a method only finds shared words: the plot against the usual feature, drawn once it is opened."""
     feature = next(iter(cache.features().values()))

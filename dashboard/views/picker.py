@@ -19,19 +19,20 @@ def header() -> None:
     """The line that says which text this is, with the ways to another one."""
     selection = state.current()
     table = filtered(cache.test_table())
-    title, choose, previous, following, edit = st.columns([4.6, 1.7, 1.15, 1.15, 1.2], vertical_alignment="center")
-    with title.container(horizontal=True, vertical_alignment="center", gap="small"):
+    line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small")
+    with line.container(horizontal=True, width="content", vertical_alignment="center", gap="small"):
         st.markdown(f"#### {_title(selection, table)}", width="content")
         mispredictions(table)
-    with choose.popover("Choose example", icon=":material/list:", width="stretch"):
-        _choose(table)
-    place = list(table.index).index(selection.test) if selection.test in table.index else None
     ids = table.index.tolist()
+    place = ids.index(selection.test) if selection.test in table.index else None
     back, on = (None, 0) if place is None else (place - 1, place + 1)
-    for column, name, key, at in ((previous, "Previous", "K", back), (following, "Next", "J", on)):
-        step(column, name, key, ids, at, selects="test", key=f"step-{name}", width="stretch")
-    with edit.popover("Edit text", icon=":material/edit:", width="stretch"):
-        _edit(selection)
+    with line.container(horizontal=True, width="content", vertical_alignment="center", gap="small"):
+        with st.popover("Choose example", icon=":material/list:"):
+            _choose(table)
+        for name, key, at in (("Previous", "K", back), ("Next", "J", on)):
+            step(st.container(width="content"), name, key, ids, at, selects="test", key=f"step-{name}")
+        with st.popover("Edit text", icon=":material/edit:"):
+            _edit(selection)
 
 
 def _title(selection: Selection, table: pd.DataFrame) -> str:

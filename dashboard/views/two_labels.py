@@ -12,7 +12,7 @@ from attribution.explain import sign_sentence
 from attribution.query import Query
 from attribution.registry import get_method
 from attribution.results import ScoreTable, TokenScores
-from dashboard import cache, errors, method_settings, present, slow, state
+from dashboard import cache, errors, failures, method_settings, present, slow, state
 from dashboard.components import token_heatmap, training_rows
 from dashboard.markdown import plain
 from dashboard.views import building, picker
@@ -37,6 +37,7 @@ def draw(test: int, listed: pd.DataFrame) -> None:
 
 
 @st.fragment
+@failures.guarded
 def both(test: int, kinds: tuple[str, ...]) -> None:
     """A column for each label; what takes longer, the exact top and the words in it, comes once both are drawn."""
     selection = state.current()

@@ -5,13 +5,13 @@ import streamlit as st
 from attribution.pairs import WordPairs
 from attribution.quantity import DIFFERENTIABLE
 from attribution.results import TokenScores
-from dashboard import background, cache, present, state
+from dashboard import background, cache, failures, present, state
 from dashboard.components import pair_view
 from dashboard.markdown import plain
 from dashboard.views import building, downloads
 
 
-@st.fragment
+@failures.guarded
 def panel(scores: TokenScores) -> None:
     """The pair view of the text and the training example that is opened in a list; computed once it is asked for."""
     selection = state.current()

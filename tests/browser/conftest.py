@@ -29,7 +29,7 @@ CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-network
 # Streamlit looks for its server under the page's own path before it finds it, where a page is opened by its address.
 EXPECTED_404 = tuple(
     f"/{page}/_stcore/{asked}"
-    for page in ("errors", "compare", "artifacts", "data", "evaluate", "methods")
+    for page in ("errors", "compare", "artifacts", "data", "evaluate", "methods", "workspaces")
     for asked in ("health", "host-config")
 )
 SERVER_LOGS = pytest.StashKey[list[Path]]()
@@ -119,6 +119,19 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> 
     pytest.fail(f"Streamlit did not answer at {url} within {START_SECONDS} s:\n{tail(log)}")
 
 
+def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Run a module of this checkout in a process group of its own, what it says going to the end of a log."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "STREAMLIT_SERVER_HEADLESS": "true", **(environment or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 def stop(server: subprocess.Popen[bytes]) -> None:
     """End a server and the work it has started, which is in its process group."""
     for request in (signal.SIGTERM, signal.SIGKILL):
@@ -136,15 +149,7 @@ def run_server(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Co
     def start(command: Callable[[int], Sequence[str]], *, environment: Mapping[str, str] | None = None) -> str:
         port = free_port()
         log = tmp_path_factory.mktemp("streamlit") / "server.log"
-        with log.open("wb") as output:
-            server = subprocess.Popen(
-                [sys.executable, "-m", *command(port)],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "STREAMLIT_SERVER_HEADLESS": "true", **(environment or {})},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        server = spawn(command(port), log, environment)
         servers.append(server)
         logs.append(log)
         url = f"http://{HOST}:{port}"

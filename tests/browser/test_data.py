@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from attribution.editing import EditLog
+from attribution.editing import EditLog, remove
 from attribution.index import build
 from attribution.registry import standard_parts
 from attribution.suspects import suspicious_labels
@@ -26,7 +26,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_from_a_suspect_to_an_edit_and_back(made, launch, open_page):
-    """A cell opens its row; L relabels it, U undoes that; ticked rows go after one preview; a link opens it."""
+    """A cell opens its row; L relabels it, U undoes that; ticked rows go after one preview; a link opens it.
+
+    Where another tab has removed one of the rows in between, the preview's button says so, and nothing is done or lost.
+    """
     page = open_page(f"{launch(Path(made.directory))}/data?by=loss", width=1280)
     log, order = EditLog(made), suspicious_labels(made).sort_values("rank_loss").index.tolist()
     table = page.get_by_test_id("stDataFrame").first
@@ -51,8 +54,22 @@ def test_from_a_suspect_to_an_edit_and_back(made, launch, open_page):
         click_cell(row, BOX)
     click(page.get_by_role("button", name="Remove 2…"))
     dialog = page.get_by_role("dialog")
+    confirm = dialog.get_by_role("button", name="Remove 2 examples")
     expect(dialog.get_by_text("One undo takes all of it back")).to_be_visible()
-    click(dialog.get_by_role("button", name="Remove 2 examples"))
+    elsewhere = log.append(remove(order[0]))[0].number
+    click(confirm)
+    refused = dialog.get_by_text(f"Training example {order[0]} is removed (edit {elsewhere}): undo that first.")
+    expect(refused).to_be_visible()
+    settled(page)
+    expect(refused).to_be_visible()
+    expect(confirm).to_have_count(0)
+    assert set(log.current()) == {order[0]}
+    log.undo(elsewhere)
+    settled(page).keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+    click(page.get_by_role("button", name="Remove 2…"))  # the rows are ticked still
+    click(confirm)
     expect(page.get_by_text("2 edits", exact=True)).to_be_visible()
     assert set(log.current()) == {order[0], order[2]}
 

@@ -32,7 +32,7 @@ def test_a_run_from_start_to_its_figure(served, open_page):
     settled(page).get_by_role("button", name="Start").press("Enter")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.get_by_role("button", name="Run again")).to_be_visible(timeout=90_000)
-    expect(page).to_have_url(re.compile(r"[?&]result=\d{8}T\d{6}-artifact_fit-[0-9a-f]{8}(&|$)"))
+    expect(page).to_have_url(re.compile(r"[?&]result=\d{8}T\d{12}-artifact_fit-[0-9a-f]{8}(&|$)"))
     expect(page.locator(".js-plotly-plot")).to_have_count(1)
     expect(page.get_by_role("heading", name="The paper's own")).to_be_visible()
     expect(page.get_by_text(re.compile("^Coefficient:|intervals"))).to_be_visible()
