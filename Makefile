@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo imdb test lint bench experiments demo-assets wordnet readme clean
+.PHONY: help setup demo imdb test lint bench screenshots experiments demo-assets wordnet readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,12 @@ test: $(VENV)/.installed-test ## set up, then run every test
 lint: $(VENV)/.installed-test ## ruff and pyright
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 
-bench: setup ## print the benchmark JSON
+bench: $(VENV)/.installed-test ## print the benchmark JSON
 	@$(BIN)/python -m tests.benchmarks
+
+screenshots: $(VENV)/.installed-test ## take the README's pictures, of invented texts (some minutes the first time)
+	@sh tests/browser/ensure_chromium.sh
+	@$(BIN)/python -m tests.benchmarks.screenshots assets/screenshots
 
 experiments: setup ## lds and deletion curves on the reviews demo, as a table
 	@$(BIN)/python -m tests.benchmarks.experiments --output experiments.md

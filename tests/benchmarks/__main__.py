@@ -42,7 +42,7 @@ from attribution.results import ScoreTable
 from attribution.scoring import Choices, plan, side_of
 from attribution.sides import IndexSide
 from attribution.workspace import Workspace
-from tests.benchmarks import agreement
+from tests.benchmarks import agreement, browser
 from tests.benchmarks.peers import PEERS
 
 SIZES = (7_030, 14_060, 28_120, 100_000)
@@ -154,7 +154,7 @@ def growth(workspace: Workspace) -> list[dict[str, Any]]:
     def click(repeated: FactorIndex) -> None:
         asked = side_of(query, query.saliency("gradient_x_input"), planned, workspace.states()[-1], silent, [])
         assert isinstance(asked, IndexSide)
-        order = np.argsort(-replace(asked, index=repeated).train(silent), kind="stable")
+        order = np.argsort(-replace(asked, scanned=repeated).train(silent), kind="stable")
         asked.exactly(order[:20] % len(workspace.train))
 
     found = []
@@ -235,6 +235,7 @@ def main() -> None:
         "methods_ms": lambda: method_times(workspace, 5),
         "agreement": lambda: agreement.measure(workspace, given.tests) | {"refine_seconds": refine_seconds(workspace)},
         "index": lambda: index_figures(workspace),
+        "browser": lambda: browser.measure(workspace.directory),
     }
     if not given.quick:
         blocks |= {"growth": lambda: growth(workspace), "peers": lambda: peers(workspace)}
