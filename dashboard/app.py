@@ -11,10 +11,13 @@ from attribution.suspects import CRITERIA
 from dashboard import cache, failures, state, workspaces
 from dashboard.components import copy_link
 from dashboard.data_tables import LISTS
+from dashboard.launch_options import DARK_LINK, LIGHT_LINK
 from dashboard.markdown import plain
 from dashboard.views import building
 
 WORKSPACES = "workspaces"
+# Streamlit writes a chosen segment in the primary colour, and buttons white on it: on a dark page none suits both.
+CHOSEN_SEGMENT = f"button[role=radio][aria-checked=true] {{ color: light-dark({LIGHT_LINK}, {DARK_LINK}) !important }}"
 
 
 def main() -> None:
@@ -32,6 +35,7 @@ def main() -> None:
             st.Page("views/workspaces.py", title="Workspaces", icon=":material/folder_open:", url_path=WORKSPACES),
         ]
     )
+    st.html(f"<style>{CHOSEN_SEGMENT}</style>")
     st.logo(
         str(Path(__file__).with_name("logo.svg")), icon_image=str(Path(__file__).with_name("icon.svg")), size="large"
     )

@@ -6,6 +6,8 @@ Streamlit finds .streamlit/config.toml in the working directory only, so an inst
 import json
 from pathlib import Path
 
+LIGHT_LINK, DARK_LINK = "#2166ac", "#7db4ea"
+
 _SHARED_THEME = {
     "baseFontSize": 15,
     "baseRadius": "10px",
@@ -15,7 +17,7 @@ _SHARED_THEME = {
 }
 
 _LIGHT_THEME = {
-    "primaryColor": "#2166ac",
+    "primaryColor": LIGHT_LINK,
     "codeTextColor": "#0d1116",
     "backgroundColor": "#ffffff",
     "secondaryBackgroundColor": "#f7f8fa",
@@ -26,7 +28,7 @@ _LIGHT_THEME = {
 
 _DARK_THEME = {
     "primaryColor": "#3577b8",
-    "linkColor": "#7db4ea",
+    "linkColor": DARK_LINK,
     "codeTextColor": "#e8eaed",
     "backgroundColor": "#0f1216",
     "secondaryBackgroundColor": "#1a2027",

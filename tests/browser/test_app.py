@@ -2,13 +2,16 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from attribution.data import data_digest
 from attribution.index import build
 from attribution.registry import standard_parts
+from attribution.workspace import open_workspace, write_settings, write_tables
 from tests.browser.waiting import click, click_token, press, settled
 from tests.tiny import BAD, GOOD, sentences, workspace_of
 
@@ -18,8 +21,9 @@ HOSTILE = (
     ":material/home: :smile: www.example.com -> <b>b</b> &lt;"
 )
 LABELS = ("negative", f"positive {HOSTILE}")
-# A first visit classifies 1,500 sentences and takes gradients of 7,030, on two cores in about two minutes.
-PATIENT = 1_500_000
+# The whole demo's 7,030 training examples take a core eight minutes here, and show nothing that 503 do not.
+EVERY = 14
+PATIENT = 600_000
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +49,18 @@ def word(page: Page, text: str) -> Locator:
 
 
 def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
-    """A first visit to the shipped demo: the page works while the training set is read, then shows its evidence."""
+    """A first visit to the shipped demo: the page works while the training set is read, then shows its evidence.
+
+    The training set is every fourteenth of the demo's; model, states and test set are the demo's own.
+    """
     workspace = tmp_path / "reviews"
     shutil.copytree(DEMO, workspace, ignore=shutil.ignore_patterns("index", "results", "*.parquet", ".lock"))
+    demo = open_workspace(workspace)
+    training, test = demo.train[::EVERY].reset_index(drop=True), demo.test
+    write_tables((training, test), (workspace / "train.parquet", workspace / "test.parquet"))
+    write_settings(
+        workspace, replace(demo.settings, source="", n_train=len(training), train_digest=data_digest(training))
+    )
     page = open_page(launch(workspace))
 
     expect(page.get_by_text(re.compile("misprediction 1 of [0-9,]+"))).to_be_visible(timeout=PATIENT)
