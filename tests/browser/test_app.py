@@ -56,7 +56,7 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
     workspace = tmp_path / "reviews"
     shutil.copytree(DEMO, workspace, ignore=shutil.ignore_patterns("index", "results", "*.parquet", ".lock"))
     demo = open_workspace(workspace)
-    training, test = demo.train[::EVERY].reset_index(drop=True), demo.test
+    training, test = demo.train.iloc[::EVERY].reset_index(drop=True), demo.test
     write_tables((training, test), (workspace / "train.parquet", workspace / "test.parquet"))
     write_settings(
         workspace, replace(demo.settings, source="", n_train=len(training), train_digest=data_digest(training))
