@@ -1,14 +1,17 @@
 """How faithful an index is: its scores against the exact ones, measured when it is built."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from attribution.comparison import spearman
 from attribution.ekfac import sample
+from attribution.head import cosine
 from attribution.index import BUILDERS, Part, Progress, silent
 from attribution.query import make_query
 from attribution.scoring import FIDELITY, Choices, plan, side_of
+from attribution.sides import IndexSide
 from attribution.workspace import Workspace
 
 TESTS = 5
@@ -25,11 +28,16 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
         scorer="index",
     )
     planned, rows = plan(workspace, choices), sample(workspace, ROWS)[0]
-    found = []
+    found, norms = [], None
     for test in workspace.test.index[:: max(1, len(workspace.test) // TESTS)][:TESTS]:
         query = make_query(workspace, test=int(test))
         side = side_of(query, query.quantity(), planned, part.checkpoint, silent, [])
-        found.append(spearman(np.stack([side.train(silent)[rows], side.exactly(rows)]))[0, 1])
+        assert isinstance(side, IndexSide)
+        exact = replace(side.sweep, normalise="none").exactly(rows)
+        if choices.normalise != "none":
+            norms = side.sweep.norms(rows) if norms is None else norms
+            exact = cosine(exact, norms, side.sweep.norm)
+        found.append(spearman(np.stack([side.train(silent)[rows], exact]))[0, 1])
         progress(len(found), TESTS, f"agreement with exact scores over {choices.scope}")
     np.save(folder / "spearman.npy", np.array(found))
     return ("spearman",)

@@ -167,8 +167,12 @@ class SweepSide:
         if self.normalise == "none":
             return dots
         positions, place = np.unique(owner, return_inverse=True)
-        norms = self._norms(positions, silent) if self._are_norms_kept else self._products(positions)[1]
+        norms = self._norms(positions, silent) if self._are_norms_kept else self.norms(positions)
         return cosine(dots, norms[place], self.norm)
+
+    def norms(self, positions: np.ndarray) -> np.ndarray:
+        """Exact norms of some training examples' gradients, made anew: (positions,)."""
+        return self._products(positions)[1]
 
     def _norms(self, positions: np.ndarray, progress: Progress) -> np.ndarray:
         """The norms of some training examples' gradients: kept, and made for all of them where they are not yet."""

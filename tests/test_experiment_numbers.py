@@ -1,5 +1,6 @@
 """The numbers that the experiments print, against loops, planted answers and definitions."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from attribution import attribute
 from attribution.experiments import artifact_fit, correlation, lexical_overlap, mislabel
 from attribution.experiments.faithfulness import _setup
 from attribution.experiments.layers import layer_groups
+from attribution.experiments.measures import UNTIMED
 from attribution.experiments.near_training import edited
 from attribution.experiments.randomized_model import reinitialised
 from attribution.experiments.registry import Findings, Run, estimate_seconds, run_experiment
@@ -21,6 +23,7 @@ from attribution.experiments.saliency_consistency import salient
 from attribution.experiments.span_agreement import start_states
 from attribution.index import silent
 from attribution.query import Query, make_query
+from attribution.registry import required_parts
 from attribution.results import ScoreTable
 from attribution.retraining import Job
 from attribution.retraining.blocks import Blocks
@@ -299,7 +302,20 @@ def test_a_run_says_how_long_it_will_take(workspace: Workspace, monkeypatch: pyt
     given: dict[str, Any] = {"methods": ["gd"], "parameters": {"tests": 1000, "wider": ""}}
     assert estimate_seconds(workspace, "correlation", **given) > 0
     monkeypatch.setattr(correlation, "answer_seconds", lambda *_: 2.0)
-    assert estimate_seconds(workspace, "correlation", **given) == 2.0 * len(workspace.test)
+    monkeypatch.setattr(correlation, "building_seconds", lambda *_: 30.0)
+    assert estimate_seconds(workspace, "correlation", **given) == 30.0 + 2.0 * len(workspace.test)
+
+
+def test_an_estimate_builds_no_more_than_one_pass(fresh: Workspace) -> None:
+    """What a method lacks is counted, as long as parts of its kind took or three passes, and is not built."""
+    given: dict[str, Any] = {"methods": ["gd", "tracin_we"], "parameters": {"tests": 4, "wider": ""}}
+    foretold = estimate_seconds(fresh, "correlation", **given)
+    (folder,) = (fresh.storage / "index").iterdir()
+    took = json.loads((folder / "manifest.json").read_text(encoding="utf8"))
+    missing = [part for part in required_parts(fresh, "tracin_we") if not part.is_built(fresh)]
+    assert took["kind"] == "features" and len(missing) >= 2
+    least = 3 * took["seconds"] * len(missing) + 4 * UNTIMED
+    assert least <= foretold < least + 60
 
 
 @pytest.mark.parametrize("name", ["artifact_fit", "lexical_overlap"])
@@ -315,6 +331,7 @@ def test_an_estimate_counts_every_question(name: str, pairs: Workspace, monkeypa
     monkeypatch.setattr(Run, "answer", counted)
     modules = {"artifact_fit": artifact_fit, "lexical_overlap": lexical_overlap}
     monkeypatch.setattr(modules[name], "answer_seconds", lambda run, entries, **_: float(len(entries)))
+    monkeypatch.setattr(modules[name], "building_seconds", lambda *_: 0.0)
     parameters: dict[str, Any] = {"tests": 4}
     if name == "lexical_overlap":
         parameters["label"] = next(iter(lexical_overlap.wrongly_predicted(pairs)))

@@ -29,6 +29,11 @@ CONTROL = "random"
 Row = dict[str, Any]
 
 
+def settings_of(method: str, **wanted: Any) -> dict[str, Any]:
+    """Those of the settings that the method takes and that are given; "" and 0 stand for the method's own."""
+    return {name: value for name, value in wanted.items() if value and name in get_method(method).parameters}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """What an experiment is given: the workspace, the methods to compare, the seed and where to report progress."""
@@ -54,8 +59,7 @@ class Run:
 
         The random control draws anew for every text. Without `rerank` the top of an index's answer is not scored again.
         """
-        wanted = {"scope": scope, "damping": damping}
-        given = {name: v for name, v in wanted.items() if v and name in get_method(method).parameters}
+        given: dict[str, Any] = settings_of(method, scope=scope, damping=damping)
         if method == CONTROL:
             given["seed"] = zlib.crc32(repr((self.seed, *query.example.texts)).encode()) >> 1
         answer = run_method(query, method, given, self.progress, rerank=rerank)
@@ -211,7 +215,7 @@ def estimate_seconds(
 ) -> float:
     """About how long `run_experiment` would take with the same arguments; 0 where that is not worth saying.
 
-    Takes some seconds itself, and builds an index that a method lacks. Raises what `run_experiment` raises.
+    With what has to be built for it first. Takes some seconds itself. Raises what `run_experiment` raises.
     """
     chosen, run, values = _prepare(workspace, name, methods, parameters, seed, progress)
     return 0.0 if chosen.estimate is None else chosen.estimate(run, **values)

@@ -1,6 +1,5 @@
 """What the experiments that train again share: their parameters, the scores they follow, and what they read off."""
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from attribution.errors import UserError
+from attribution.experiments.measures import Entry, answer_seconds, building_seconds
 from attribution.experiments.registry import CONTROL, Run
 from attribution.parameters import Choice, Flag, Name, Range
 from attribution.query import make_query
@@ -107,15 +107,9 @@ def _answered(run: Run, method: str, test: int, label: str, scope: str) -> dict[
 
 
 def explaining_seconds(run: Run, methods: Sequence[str], tests: np.ndarray, scope: str) -> float:
-    """About how long the methods take for some test examples, by one question each, asked twice."""
-    total = 0.0
-    for method in methods:
-        query = make_query(run.workspace, test=int(run.workspace.test.index[tests[0]]))
-        run.answer(query, method, scope=scope)
-        began = time.perf_counter()
-        run.answer(query, method, scope=scope)
-        total += (time.perf_counter() - began) * len(tests)
-    return total
+    """About how long the methods take for some test examples, with what has to be built for them first."""
+    entries = [Entry(method=method, scope=scope) for method in methods]
+    return building_seconds(run, entries) + len(tests) * answer_seconds(run, entries)
 
 
 def explained_labels(run: Run, tests: np.ndarray, label: str) -> np.ndarray:
