@@ -21,8 +21,8 @@ HOSTILE = (
     ":material/home: :smile: www.example.com -> <b>b</b> &lt;"
 )
 LABELS = ("negative", f"positive {HOSTILE}")
-# The whole demo's 7,030 training examples take a core eight minutes here, and show nothing that 503 do not.
-EVERY = 14
+# The whole demo, 7,030 training and 1,500 test examples, takes a core eight minutes, and shows nothing more than this.
+EVERY_TRAIN, EVERY_TEST = 28, 5
 PATIENT = 600_000
 
 
@@ -51,16 +51,16 @@ def word(page: Page, text: str) -> Locator:
 def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
     """A first visit to the shipped demo: the page works while the training set is read, then shows its evidence.
 
-    The training set is every fourteenth of the demo's; model, states and test set are the demo's own.
+    The examples are some of the demo's; the model and its states are the demo's own.
     """
     workspace = tmp_path / "reviews"
     shutil.copytree(DEMO, workspace, ignore=shutil.ignore_patterns("index", "results", "*.parquet", ".lock"))
     demo = open_workspace(workspace)
-    training, test = demo.train.iloc[::EVERY].reset_index(drop=True), demo.test
+    training, test = demo.train.iloc[::EVERY_TRAIN], demo.test.iloc[::EVERY_TEST]
     write_tables((training, test), (workspace / "train.parquet", workspace / "test.parquet"))
-    write_settings(
-        workspace, replace(demo.settings, source="", n_train=len(training), train_digest=data_digest(training))
-    )
+    counts = {"n_train": len(training), "n_test": len(test)}
+    digests = {"train_digest": data_digest(training), "test_digest": data_digest(test)}
+    write_settings(workspace, replace(demo.settings, source="", **counts, **digests))
     page = open_page(launch(workspace))
 
     expect(page.get_by_text(re.compile("misprediction 1 of [0-9,]+"))).to_be_visible(timeout=PATIENT)
