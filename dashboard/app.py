@@ -11,13 +11,15 @@ from attribution.suspects import CRITERIA
 from dashboard import cache, failures, state, workspaces
 from dashboard.components import copy_link
 from dashboard.data_tables import LISTS
-from dashboard.launch_options import DARK_LINK, LIGHT_LINK
+from dashboard.launch_options import BLUE_ON_DARK, BLUE_ON_LIGHT
 from dashboard.markdown import plain
 from dashboard.views import building
 
 WORKSPACES = "workspaces"
 # Streamlit writes a chosen segment in the primary colour, and buttons white on it: on a dark page none suits both.
-CHOSEN_SEGMENT = f"button[role=radio][aria-checked=true] {{ color: light-dark({LIGHT_LINK}, {DARK_LINK}) !important }}"
+CHOSEN_SEGMENT = (
+    f"button[role=radio][aria-checked=true] {{ color: light-dark({BLUE_ON_LIGHT}, {BLUE_ON_DARK}) !important }}"
+)
 
 
 def main() -> None:

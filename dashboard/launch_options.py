@@ -6,7 +6,8 @@ Streamlit finds .streamlit/config.toml in the working directory only, so an inst
 import json
 from pathlib import Path
 
-LIGHT_LINK, DARK_LINK = "#2166ac", "#7db4ea"
+# Blue in which text can be read on a page of either scheme.
+BLUE_ON_LIGHT, BLUE_ON_DARK = "#2166ac", "#7db4ea"
 
 _SHARED_THEME = {
     "baseFontSize": 15,
@@ -17,7 +18,7 @@ _SHARED_THEME = {
 }
 
 _LIGHT_THEME = {
-    "primaryColor": LIGHT_LINK,
+    "primaryColor": BLUE_ON_LIGHT,
     "codeTextColor": "#0d1116",
     "backgroundColor": "#ffffff",
     "secondaryBackgroundColor": "#f7f8fa",
@@ -28,7 +29,7 @@ _LIGHT_THEME = {
 
 _DARK_THEME = {
     "primaryColor": "#3577b8",
-    "linkColor": DARK_LINK,
+    "linkColor": BLUE_ON_DARK,
     "codeTextColor": "#e8eaed",
     "backgroundColor": "#0f1216",
     "secondaryBackgroundColor": "#1a2027",

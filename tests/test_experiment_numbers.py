@@ -12,7 +12,7 @@ import torch
 from scipy.stats import spearmanr
 
 from attribution import attribute
-from attribution.experiments import artifact_fit, correlation, lexical_overlap, mislabel
+from attribution.experiments import lexical_overlap, measures, mislabel
 from attribution.experiments.faithfulness import _setup
 from attribution.experiments.layers import layer_groups
 from attribution.experiments.measures import UNTIMED
@@ -301,8 +301,8 @@ def test_a_run_says_how_long_it_will_take(workspace: Workspace, monkeypatch: pyt
     """The time of one question, which is above 0, as often as there are test examples."""
     given: dict[str, Any] = {"methods": ["gd"], "parameters": {"tests": 1000, "wider": ""}}
     assert estimate_seconds(workspace, "correlation", **given) > 0
-    monkeypatch.setattr(correlation, "answer_seconds", lambda *_: 2.0)
-    monkeypatch.setattr(correlation, "building_seconds", lambda *_: 30.0)
+    monkeypatch.setattr(measures, "answer_seconds", lambda *_, **__: 2.0)
+    monkeypatch.setattr(measures, "building_seconds", lambda *_: 30.0)
     assert estimate_seconds(workspace, "correlation", **given) == 30.0 + 2.0 * len(workspace.test)
 
 
@@ -329,9 +329,8 @@ def test_an_estimate_counts_every_question(name: str, pairs: Workspace, monkeypa
         return answer(self, query, method, **given)
 
     monkeypatch.setattr(Run, "answer", counted)
-    modules = {"artifact_fit": artifact_fit, "lexical_overlap": lexical_overlap}
-    monkeypatch.setattr(modules[name], "answer_seconds", lambda run, entries, **_: float(len(entries)))
-    monkeypatch.setattr(modules[name], "building_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(measures, "answer_seconds", lambda run, entries, **_: float(len(entries)))
+    monkeypatch.setattr(measures, "building_seconds", lambda *_: 0.0)
     parameters: dict[str, Any] = {"tests": 4}
     if name == "lexical_overlap":
         parameters["label"] = next(iter(lexical_overlap.wrongly_predicted(pairs)))

@@ -12,7 +12,7 @@ from attribution.artifacts.features import COLUMN, GIVEN, get_feature, is_negati
 from attribution.artifacts.fits import RESPONSES, NothingToFit, check_varies
 from attribution.errors import UserError, unknown
 from attribution.experiments.labels import label_of
-from attribution.experiments.measures import Entry, answer_seconds, building_seconds
+from attribution.experiments.measures import Entry, asking_seconds
 from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.methods.lexical import lexical_words
 from attribution.parameters import Choice, Name, Range
@@ -47,8 +47,7 @@ def _seconds(
     """The questions of every slice, and a fit of every feature for each of them."""
     names, _ = _varying(run, _features(run, features), pattern)
     queries = [query for _, queries in _slices(run, by, label, tests) for query in queries]
-    entries = [Entry(method=method, scope=scope) for method in run.methods]
-    answered = answer_seconds(run, entries)
+    asked = asking_seconds(run, [Entry(method=method, scope=scope) for method in run.methods], len(queries))
     scores = [np.random.default_rng(run.seed).standard_normal(len(run.workspace.train))] * TIMED
     began = time.perf_counter()
     for name in names:
@@ -56,7 +55,7 @@ def _seconds(
         with suppress(NothingToFit):
             slice_fit(scores[: len(values)], values, seed=run.seed, response=response)
     fitted = (time.perf_counter() - began) / max(1, len(queries[:TIMED]))
-    return building_seconds(run, entries) + len(queries) * (answered + len(run.methods) * fitted)
+    return asked + len(queries) * len(run.methods) * fitted
 
 
 @experiment(

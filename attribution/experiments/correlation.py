@@ -5,7 +5,7 @@ from typing import Annotated
 import numpy as np
 
 from attribution.comparison import spearman
-from attribution.experiments.measures import answer_seconds, answers, building_seconds, drawn_tests
+from attribution.experiments.measures import answers, asking_seconds, drawn_tests
 from attribution.experiments.pairwise import METHODS, MODEL, Damped, ScopeOf, Tests, Wider, asked, entries, pair_rows
 from attribution.experiments.registry import Findings, Run, experiment
 from attribution.parameters import Range
@@ -27,7 +27,7 @@ TOLD = (("influence", "gd"), ("relatif", "gc"), ("nn_euc", "nn_cos"), ("nn_cos",
 
 def _seconds(run: Run, *, tests: int, train: int, scope: str, wider: str, damping: float) -> float:
     compared = list(entries(run, scope, wider, damping).values())
-    return building_seconds(run, compared) + len(drawn_tests(run, tests)) * answer_seconds(run, compared)
+    return asking_seconds(run, compared, len(drawn_tests(run, tests)))
 
 
 @experiment(

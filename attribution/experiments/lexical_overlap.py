@@ -7,7 +7,7 @@ import numpy as np
 from attribution.artifacts import feature_values, overlap_rate
 from attribution.errors import UserError
 from attribution.experiments.labels import label_of
-from attribution.experiments.measures import Entry, answer_seconds, building_seconds, mean_error
+from attribution.experiments.measures import Entry, asking_seconds, mean_error
 from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.parameters import Name, Range
 from attribution.query import make_query
@@ -41,7 +41,7 @@ PAPER = [
 def _seconds(run: Run, *, label: str, tests: int, scope: str) -> float:
     entries = [Entry(method=method, scope=scope) for method in run.controlled]
     asked = len(_mispredicted(run, label_of(run.workspace, label), tests))
-    return building_seconds(run, entries) + asked * answer_seconds(run, entries, rerank=True)
+    return asking_seconds(run, entries, asked, rerank=True)
 
 
 @experiment(

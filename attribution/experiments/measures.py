@@ -78,6 +78,11 @@ def building_seconds(run: Run, entries: Sequence[Entry]) -> float:
     return seconds
 
 
+def asking_seconds(run: Run, entries: Sequence[Entry], times: int, *, rerank: bool = False) -> float:
+    """About how long so many questions to all entries take, with what has to be built for them first."""
+    return building_seconds(run, entries) + times * answer_seconds(run, entries, rerank=rerank)
+
+
 def answers(run: Run, test: int, entries: Sequence[Entry], *, rerank: bool = False) -> list[ScoreTable]:
     """Every entry's answer to why a test example has its predicted label."""
     query = make_query(run.workspace, test=test)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 
-from attribution.experiments.measures import Entry, answer_seconds, building_seconds, mean_error
+from attribution.experiments.measures import Entry, asking_seconds, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.parameters import Name, Range
 from attribution.query import make_query, sample_ids
@@ -61,7 +61,7 @@ def _paper(workspace: Workspace) -> list[Row]:
 def _seconds(run: Run, *, examples: int, scope: str) -> float:
     entries = [Entry(method=method, scope=scope) for method in run.controlled]
     asked = min(examples, len(run.workspace.train)) * len(EDITS)
-    return building_seconds(run, entries) + asked * answer_seconds(run, entries, rerank=True)
+    return asking_seconds(run, entries, asked, rerank=True)
 
 
 @experiment(

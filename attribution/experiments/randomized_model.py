@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from attribution.comparison import spearman
-from attribution.experiments.measures import Entry, answer_seconds, building_seconds, drawn_tests, mean_error
+from attribution.experiments.measures import Entry, asking_seconds, drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.loading import model_digest, quiet
 from attribution.parameters import Choice, Name, Range
@@ -48,8 +48,7 @@ def _seconds(run: Run, *, tests: int, models: int, scope: str, label: str, reset
     began = time.perf_counter()
     classifier.collect(encoded)
     reading = (time.perf_counter() - began) * train / len(some)
-    asked = 2 * len(drawn_tests(run, tests)) * answer_seconds(run, entries)
-    return building_seconds(run, entries) + models * (reading + asked)
+    return models * reading + asking_seconds(run, entries, models * 2 * len(drawn_tests(run, tests)))
 
 
 @experiment(

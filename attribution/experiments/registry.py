@@ -215,7 +215,8 @@ def estimate_seconds(
 ) -> float:
     """About how long `run_experiment` would take with the same arguments; 0 where that is not worth saying.
 
-    With what has to be built for it first. Takes some seconds itself. Raises what `run_experiment` raises.
+    With what has to be built for it first. Takes some seconds itself, and builds what it lacks where the time is that
+    of spans, of changed words or of a pass over the training set. Raises what `run_experiment` raises.
     """
     chosen, run, values = _prepare(workspace, name, methods, parameters, seed, progress)
     return 0.0 if chosen.estimate is None else chosen.estimate(run, **values)

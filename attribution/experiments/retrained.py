@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from attribution.errors import UserError
-from attribution.experiments.measures import Entry, answer_seconds, building_seconds
+from attribution.experiments.measures import Entry, asking_seconds
 from attribution.experiments.registry import CONTROL, Run
 from attribution.parameters import Choice, Flag, Name, Range
 from attribution.query import make_query
@@ -108,8 +108,7 @@ def _answered(run: Run, method: str, test: int, label: str, scope: str) -> dict[
 
 def explaining_seconds(run: Run, methods: Sequence[str], tests: np.ndarray, scope: str) -> float:
     """About how long the methods take for some test examples, with what has to be built for them first."""
-    entries = [Entry(method=method, scope=scope) for method in methods]
-    return building_seconds(run, entries) + len(tests) * answer_seconds(run, entries)
+    return asking_seconds(run, [Entry(method=method, scope=scope) for method in methods], len(tests))
 
 
 def explained_labels(run: Run, tests: np.ndarray, label: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from attribution.errors import UserError
-from attribution.experiments.measures import Entry, answer_seconds, building_seconds, drawn_tests, mean_error
+from attribution.experiments.measures import Entry, asking_seconds, drawn_tests, mean_error
 from attribution.experiments.registry import Findings, Row, Run, experiment
 from attribution.parameters import Name, Range
 from attribution.query import Query, make_query
@@ -41,8 +41,7 @@ TABLE_4 = {
 def _seconds(run: Run, *, tests: int, saliency: str, scope: str) -> float:
     """A question whole, and with each of three tokens taken out."""
     entries = [Entry(method=method, scope=scope) for method in run.controlled]
-    asked = (1 + len(KINDS)) * len(drawn_tests(run, tests))
-    return building_seconds(run, entries) + asked * answer_seconds(run, entries)
+    return asking_seconds(run, entries, (1 + len(KINDS)) * len(drawn_tests(run, tests)))
 
 
 @experiment(

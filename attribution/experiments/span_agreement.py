@@ -8,11 +8,11 @@ import torch
 
 from attribution.errors import UserError
 from attribution.experiments.measures import drawn_tests, mean_error
-from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
+from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment, settings_of
 from attribution.model import Classifier, Encoded, Example, length_sorted_batches
 from attribution.parameters import Choice, Name, Range
 from attribution.query import Query, make_query
-from attribution.registry import get_method, run_method
+from attribution.registry import run_method
 from attribution.results import ScoreTable
 from attribution.span_scores import explained_span
 from attribution.spans import FINDERS, Finder, spans_at
@@ -106,9 +106,7 @@ def span_agreement(
 def _answer(run: Run, query: Query, method: str, values: dict[str, Any]) -> ScoreTable:
     if method == CONTROL:
         return run.answer(query, method)
-    taken = get_method(method).parameters
-    given = {name: value for name, value in values.items() if name in taken and value != ""}
-    answer = run_method(query, method, given, run.progress, rerank=False)
+    answer = run_method(query, method, settings_of(method, **values), run.progress, rerank=False)
     assert isinstance(answer, ScoreTable)
     return answer
 

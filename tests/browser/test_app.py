@@ -60,7 +60,7 @@ def test_demo_from_a_cold_start(launch, open_page, tmp_path: Path):
     write_tables((training, test), (workspace / "train.parquet", workspace / "test.parquet"))
     counts = {"n_train": len(training), "n_test": len(test)}
     digests = {"train_digest": data_digest(training), "test_digest": data_digest(test)}
-    write_settings(workspace, replace(demo.settings, source="", **counts, **digests))
+    write_settings(workspace, replace(demo.settings, source="files", **counts, **digests))
     page = open_page(launch(workspace))
 
     expect(page.get_by_text(re.compile("misprediction 1 of [0-9,]+"))).to_be_visible(timeout=PATIENT)
