@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attribution.factor_index import DTYPES, in_precision, open_factors
 from attribution.factor_index import KIND as FACTORS
-from attribution.factors import Pair, computing_in, read_tokens, run_pass, spanned
+from attribution.factors import Matrix, Pair, computing_in, read_tokens, run_pass, whole
 from attribution.index import BUILDERS, Part, Progress, load, silent
 from attribution.model import length_sorted_batches
 from attribution.scope import Scope, make_scope
@@ -28,7 +28,6 @@ KIND = "curvature"
 NORMS = "norms"
 EXAMPLES = 2048
 TERMS = 24
-LOW_RANK = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +52,17 @@ class Layer:
         """1 / (S + λ) in the eigenbasis, λ = damping × the mean of S: (out, in)."""
         return 1 / (self.eigenvalues + damping * self.eigenvalues.mean().clamp_min(1e-30))
 
-    def turn(self, matrix: Tensor) -> Tensor:
-        """U_Gᵀ M U_A of a matrix (out, in): its coordinates in the eigenbasis.
-
-        Where one position is read the gradient has rank 1, or 2 for a saliency: then its factors are turned.
-        """
-        if min(matrix.shape) > 2 * LOW_RANK:
-            basis = spanned(matrix, LOW_RANK)
-            inside = basis.T @ matrix
-            if (matrix - basis @ inside).norm() <= 1e-5 * matrix.norm():
-                return (self.of_gradients.T @ basis) @ (inside @ self.of_inputs)
-        return self.of_gradients.T @ matrix @ self.of_inputs
+    def turn(self, matrix: Matrix) -> Tensor:
+        """U_Gᵀ M U_A of a matrix (out, in): its coordinates in the eigenbasis. Factors are turned before they meet."""
+        if isinstance(matrix, Tensor):
+            return self.of_gradients.T @ matrix @ self.of_inputs
+        return whole((matrix[0] @ self.of_gradients, matrix[1] @ self.of_inputs))
 
     def turn_back(self, turned: Tensor) -> Tensor:
         """The matrix (out, in) of some coordinates in the eigenbasis."""
         return self.of_gradients @ turned @ self.of_inputs.T
 
-    def solve(self, matrix: Tensor, damping: float) -> Tensor:
+    def solve(self, matrix: Matrix, damping: float) -> Tensor:
         """(H + λI)⁻¹ applied to a gradient (out, in) at full rank."""
         return self.turn_back(self.turn(matrix) * self.inverse(damping))
 

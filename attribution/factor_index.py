@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attribution.factors import Pair, Pass, fast_dtype, leading, run_pass, spanned
+from attribution.factors import Matrix, Pair, Pass, fast_dtype, leading, run_pass, spanned, whole
 from attribution.index import BUILDERS, Part, Progress, checksums, is_sound, load, parts, silent
 from attribution.model import Classifier, Encoded, Entering, length_sorted_batches
 from attribution.scope import Scope, make_scope
@@ -128,14 +128,16 @@ def _dot(shard: Shard, vectors: Mapping[str, tuple[Tensor, ...]]) -> np.ndarray:
     return total.numpy()
 
 
-def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
-    """V (out, in) as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
+def sketch(vector: Matrix, scale: Pair | None = None) -> Pair:
+    """V (out, in), whole or as factors, as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
 
     A gradient has hardly more than the rank of its tokens: its rank, 16 at most, or 64 where these have not 99 % of its
     squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root
     mean squares of the training gradients along its rows and columns, the 16 are kept that weigh most in the scores.
     Seeded; cost: a few products of V with some columns.
     """
+    if not isinstance(vector, Tensor):
+        return _shortened(*vector) if scale is None else sketch(whole(vector), scale)
     if min(vector.shape) <= SKETCH[0]:
         side = torch.eye(min(vector.shape), dtype=vector.dtype, device=vector.device)
         return (side, vector) if vector.shape[0] <= vector.shape[1] else (vector.T, side)
@@ -152,6 +154,16 @@ def sketch(vector: Tensor, scale: Pair | None = None) -> Pair:
         if values[-kept:].sum() >= 0.99 * scaled.square().sum():
             break
     return (left, right) if scale is None else (left / scale[0], right / scale[1])
+
+
+def _shortened(left: Tensor, right: Tensor) -> Pair:
+    """As `sketch` of leftᵀ right, from the singular pairs of what is small of it."""
+    (rows, of_rows), (columns, of_columns) = torch.linalg.qr(left.mT), torch.linalg.qr(right.mT)
+    u, values, vt = torch.linalg.svd(of_rows @ of_columns.mT)
+    squares = values.square().double()
+    most = next(most for most in (*SKETCH, len(values)) if squares[:most].sum() >= 0.99 * squares.sum())
+    kept = min(most, SKETCH[-1], max(1, int((squares > 1e-9 * squares[0]).sum())))
+    return (rows @ u[:, :kept]).mT, values[:kept, None] * (columns @ vt[:kept].mT).mT
 
 
 def padded_states(classifier: Classifier, rows: np.ndarray, states: States | None) -> Entering:

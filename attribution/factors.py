@@ -19,6 +19,7 @@ from attribution.model import Classifier, Entering, Inputs
 
 Target = Callable[[Tensor], Tensor]
 Pair = tuple[Tensor, Tensor]
+Matrix = Tensor | Pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,19 @@ def read_tokens(pair: Pair) -> Pair:
     at = strength.argmax(dim=1)
     rows = torch.arange(len(at), device=at.device)
     return inputs[rows, at][:, None], gradients[rows, at][:, None]
+
+
+def whole(matrix: Matrix) -> Tensor:
+    """The matrix (out, in) itself of factors left (rank, out), right (rank, in): leftᵀ right."""
+    return matrix if isinstance(matrix, Tensor) else matrix[0].mT @ matrix[1]
+
+
+def inner(one: Matrix, other: Matrix) -> float:
+    """The inner product of two matrices, both given whole or both as factors."""
+    if isinstance(one, Tensor):
+        return float(torch.vdot(one.flatten(), whole(other).flatten()))
+    assert not isinstance(other, Tensor)
+    return float(((one[0] @ other[0].mT) * (one[1] @ other[1].mT)).sum())
 
 
 def spanned(matrix: Tensor, columns: int) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attribution.errors import UserError, unknown
+from attribution.factors import Matrix
 from attribution.index import Progress, silent
 from attribution.model import Classifier, length_sorted_batches
 from attribution.parameters import checked
@@ -67,6 +68,11 @@ class Group:
             return self._gradient(quantity, names, weights)
         key = ("gradient of the test set", self.tests, quantity, names)
         return self.workspace.memo(key, lambda: self._gradient(quantity, names, weights))
+
+    def over_layers(self, quantity: Mean, layers: tuple[str, ...], weights: Weights) -> dict[str, Matrix]:
+        """As `gradient`, over the weights of linear layers, by layer."""
+        found = self.gradient(quantity, tuple(f"{layer}.weight" for layer in layers), weights)
+        return dict(zip(layers, found, strict=True))
 
     def _gradient(self, quantity: Mean, names: tuple[str, ...], weights: Weights) -> list[Tensor]:
         classifier, encoded = self.classifier, self._encoded()

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from attribution.ekfac import open_curvature
-from attribution.factors import read_tokens, run_pass
+from attribution.factors import inner, read_tokens, run_pass, whole
 from attribution.head import cosine
 from attribution.index import Part, Progress, silent
 from attribution.model import Encoded, Example, length_sorted_batches
 from attribution.parameters import checked
 from attribution.query import Query, with_tokens
+from attribution.question_factors import saliency_factors
 from attribution.registry import get_method
-from attribution.saliency_factors import saliency_factors
 from attribution.scoring import Plan, plan, side_of
 from attribution.sides import HeadSide
 from attribution.tokens import Word
@@ -197,7 +197,7 @@ def _length(found: Mapping[str, Any], inverse: Mapping[str, Tensor | None], numb
     """‖P^½∇F‖ for relatif, ‖P∇F‖ for cosine, of one of the saliencies."""
     total = 0.0
     for name, factors in found.items():
-        whole, scale = factors.whole(number), inverse[name]
-        solved = whole if scale is None else whole * scale
-        total += float((solved * (whole if normalise == "relatif" else solved)).sum())
+        matrix, scale = whole(factors.pair(number)), inverse[name]
+        solved = matrix if scale is None else matrix * scale
+        total += inner(solved, matrix if normalise == "relatif" else solved)
     return total**0.5

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from attribution.errors import UserError, unknown
+from attribution.factors import Matrix
 from attribution.model import Classifier, Example
 from attribution.quantity import LogOdds, LogProbability, Margin, Quantity, Saliency, Weights, gradient
+from attribution.question_factors import gradient_factors
 from attribution.workspace import Workspace, softmax
 
 # One index may be negative: then it is the index that is refused, by what the text has.
@@ -30,6 +32,10 @@ class Question(Protocol):
 
     def gradient(self, quantity: Any, names: tuple[str, ...], weights: Weights) -> list[Tensor]:
         """∇F over the named parameters, each in the parameter's shape, where `weights` stand in for the model's."""
+        ...
+
+    def over_layers(self, quantity: Any, layers: tuple[str, ...], weights: Weights) -> dict[str, Matrix]:
+        """∇F over the weights of linear layers that run once an example, by layer, whole or as factors."""
         ...
 
 
@@ -80,6 +86,10 @@ class Query:
     def gradient(self, quantity: Quantity, names: tuple[str, ...], weights: Weights) -> list[Tensor]:
         """∇F over the named parameters, each in the parameter's shape, where `weights` stand in for the model's."""
         return gradient(self.classifier, self.example, quantity, names, weights)
+
+    def over_layers(self, quantity: Quantity, layers: tuple[str, ...], weights: Weights) -> dict[str, Matrix]:
+        """∇F over the weights of linear layers that run once an example, by layer, whole or as factors."""
+        return gradient_factors(self.classifier, self.example, quantity, layers, weights)
 
     def odds(self) -> Quantity:
         """The log odds of the explained label against all others, or against the one it is held against."""

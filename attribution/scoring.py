@@ -17,6 +17,7 @@ from attribution.ekfac import Layer, curvature_parts, norms_parts, open_curvatur
 from attribution.errors import UserError
 from attribution.exact_norms import kept_index
 from attribution.factor_index import FactorIndex, factor_parts, open_factors
+from attribution.factors import Matrix, inner, whole
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
 from attribution.model import Encoded
@@ -218,11 +219,12 @@ def side_of(
         return _head_side(query, quantity, planned, saved, by_kind["features"], progress)
     index = open_factors(workspace, by_kind["factors"], progress) if planned.scorer == "index" else None
     layers = open_curvature(workspace, by_kind["curvature"], progress) if planned.solver == "ekfac" else None
-    vectors = dict(zip(scope.names, query.gradient(quantity, scope.names, weights_of(workspace, state)), strict=True))
+    vectors = _gradient(query, quantity, scope, weights_of(workspace, state))
     projected = None
     if planned.solver == "projection":
         kernel = open_kernel(workspace, by_kind["projected_gradients"], progress)
-        coordinates = kernel.solve({name.removesuffix(".weight"): g for name, g in vectors.items()}, choices.damping)
+        matrices = {name.removesuffix(".weight"): whole(g) for name, g in vectors.items()}
+        coordinates = kernel.solve(matrices, choices.damping)
         vectors = {f"{layer}.weight": v for layer, v in kernel.projection.back(coordinates).items()}
         projected = Projected(gradients=kernel.gradients, vector=coordinates.cpu().numpy())
     vector, norm = _solve(query, planned, vectors, layers, saved, progress, notes)
@@ -255,20 +257,28 @@ def kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) ->
     return kept_index(workspace, scope.text, saved)
 
 
+def _gradient(query: Question, quantity: Explained, scope: Scope, weights: Mapping[str, Tensor]) -> dict[str, Matrix]:
+    """∇F by parameter name; over linear layers as factors, where it has them."""
+    if scope.is_linear and not query.classifier.shared_layers & set(scope.layers):
+        return {f"{layer}.weight": g for layer, g in query.over_layers(quantity, scope.layers, weights).items()}
+    return dict(zip(scope.names, query.gradient(quantity, scope.names, weights), strict=True))
+
+
 def _solve(
     query: Question,
     planned: Plan,
-    found: dict[str, Tensor],
+    found: Mapping[str, Matrix],
     curvature: Mapping[str, Layer] | None,
     state: int,
     progress: Progress,
     notes: list[str],
-) -> tuple[dict[str, Tensor], float]:
+) -> tuple[Mapping[str, Matrix], float]:
     """v = P∇F by parameter name, with EK-FAC in its eigenbasis, and ‖v‖ or, for RelatIF, ‖P^½∇F‖.
 
     Where the solver is a projection, its P is in what is given.
     """
     choices = planned.choices
+    vector: Mapping[str, Matrix]
     if curvature is not None:
         layers = {name: curvature[name.removesuffix(".weight")] for name in found}
         turned = {name: layers[name].turn(g) for name, g in found.items()}
@@ -278,11 +288,11 @@ def _solve(
         vector = other = found
     else:
         vector = other = _by_products(query, planned, found, state, progress, notes)
-    return vector, sum(float(torch.vdot(vector[n].flatten(), other[n].flatten())) for n in vector) ** 0.5
+    return vector, sum(inner(vector[n], other[n]) for n in vector) ** 0.5
 
 
 def _by_products(
-    query: Question, planned: Plan, found: dict[str, Tensor], state: int, progress: Progress, notes: list[str]
+    query: Question, planned: Plan, found: Mapping[str, Matrix], state: int, progress: Progress, notes: list[str]
 ) -> dict[str, Tensor]:
     """P∇F by an iterative solver; its note on convergence is added to `notes`."""
     choices, scope = planned.choices, planned.scope
@@ -291,11 +301,12 @@ def _by_products(
         lambda: iterative.gauss_newton(query.workspace, scope, state, choices.damping, choices.seed),
     )
     solver: Any = planned.solver
-    flat = torch.cat([g.flatten() for g in found.values()])
+    matrices = {name: whole(g) for name, g in found.items()}
+    flat = torch.cat([g.flatten() for g in matrices.values()])
     solved, note = iterative.solve(operator, flat, solver, choices.seed, progress)
     notes.append(note)
-    pieces = solved.split([g.numel() for g in found.values()])
-    return {name: piece.view_as(g) for (name, g), piece in zip(found.items(), pieces, strict=True)}
+    pieces = solved.split([g.numel() for g in matrices.values()])
+    return {name: piece.view_as(g) for (name, g), piece in zip(matrices.items(), pieces, strict=True)}
 
 
 def _head_side(

@@ -7,7 +7,7 @@ encoded rows, normalised as the training examples they were made from (`copies`)
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -15,12 +15,12 @@ from torch import Tensor
 from attribution.ekfac import Layer
 from attribution.exact_norms import exact_norms_part
 from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
-from attribution.factors import Pair
+from attribution.factors import Matrix, Pair, whole
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Part, Progress, load, silent
 from attribution.model import Encoded
 from attribution.scope import Scope
-from attribution.sweep import Metric, layer_dots, products, sweep
+from attribution.sweep import Direction, Metric, layer_dots, products, sweep
 from attribution.variants import State, weights_of
 from attribution.workspace import Workspace
 
@@ -98,7 +98,7 @@ class SweepSide:
     workspace: Workspace
     state: State
     scope: Scope
-    given: Mapping[str, Tensor]
+    given: Mapping[str, Matrix]
     norm: float
     normalise: str
     layers: Mapping[str, Layer] | None
@@ -107,14 +107,16 @@ class SweepSide:
 
     @cached_property
     def vector(self) -> Mapping[str, Tensor]:
-        """v in the parameters' own coordinates."""
+        """v in the parameters' own coordinates, whole."""
         if self.layers is None:
-            return self.given
-        return {name: self.layers[name.removesuffix(".weight")].turn_back(v) for name, v in self.given.items()}
+            return {name: whole(v) for name, v in self.given.items()}
+        return {name: self.layers[name.removesuffix(".weight")].turn_back(whole(v)) for name, v in self.given.items()}
 
-    @property
-    def _by_layer(self) -> dict[str, Tensor]:
-        return {name.removesuffix(".weight"): v for name, v in self.vector.items()}
+    @cached_property
+    def _by_layer(self) -> dict[str, Direction]:
+        layers = self.layers or {}
+        names = {name.removesuffix(".weight"): v for name, v in self.given.items()}
+        return {name: Direction(given=v, basis=layers.get(name)) for name, v in names.items()}
 
     def train(self, progress: Progress) -> np.ndarray:
         n = len(self.workspace.train)
@@ -138,14 +140,12 @@ class SweepSide:
         if self.normalise != "none" and not self._are_norms_kept:
             found, norms = self._products(positions)
             return cosine(-found, norms, self.norm)
-        one = layer_dots if self.scope.is_linear else sweep
-        found = -one(
-            self.workspace.classifier,
-            *self.workspace.encoded_train(positions),
-            self._by_layer if self.scope.is_linear else self.vector,
-            weights=weights_of(self.workspace, self.state),
-            states=self._states(positions),
-        )
+        rows = self.workspace.encoded_train(positions)
+        options: Any = {"weights": weights_of(self.workspace, self.state), "states": self._states(positions)}
+        if self.scope.is_linear:
+            found = -layer_dots(self.workspace.classifier, *rows, self._by_layer, **options)
+        else:
+            found = -sweep(self.workspace.classifier, *rows, self.vector, **options)
         return found if self.normalise == "none" else cosine(found, self._norms(positions, silent), self.norm)
 
     def whole(self, positions: np.ndarray) -> np.ndarray:

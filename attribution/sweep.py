@@ -8,6 +8,7 @@ that enter the first of them, where these were kept. Blocks like BERT's run as f
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,9 +17,40 @@ from torch.autograd import forward_ad
 
 from attribution.ekfac import Layer, weighted_squares
 from attribution.factor_index import States, padded_states
-from attribution.factors import Pair, computing_in, read_tokens, run_pass
+from attribution.factors import Matrix, Pair, computing_in, read_tokens, run_pass, whole
 from attribution.model import Classifier, Encoded, length_sorted_batches
 from attribution.tangents import Found, can_write_out, written_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """V (out, in) over one linear layer, whole or as factors; with a `basis`, in its eigenbasis."""
+
+    given: Matrix
+    basis: Layer | None = None
+
+    @cached_property
+    def _own(self) -> Matrix:
+        return self.given if self.basis is None else self.basis.turn_back(whole(self.given))
+
+    def products(self, inputs: Tensor, gradients: Tensor) -> Tensor:
+        """⟨V, Σ_t δ_t a_tᵀ⟩ of every example, over the tokens that carry a gradient only: (batch,).
+
+        To turn V back costs as much as to turn some hundred tokens' factors to it: what is less is done.
+        """
+        row, token = (gradients != 0).any(dim=2).nonzero(as_tuple=True)
+        entering, leaving, matrix = inputs[row, token], gradients[row, token], self.given
+        if self.basis is not None:
+            (out, width) = whole(matrix).shape
+            if len(row) * (out**2 + width**2) < out * width * (out + width):
+                entering, leaving = entering @ self.basis.of_inputs, leaving @ self.basis.of_gradients
+            else:
+                matrix = self._own
+        if isinstance(matrix, Tensor):
+            of_tokens = ((leaving @ matrix).float() * entering).sum(dim=1)
+        else:
+            of_tokens = ((leaving @ matrix[0].mT).float() * (entering @ matrix[1].mT).float()).sum(dim=1)
+        return torch.zeros(len(inputs), device=inputs.device).index_add(0, row, of_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +118,12 @@ def layer_dots(
     classifier: Classifier,
     encoded: Encoded,
     labels: np.ndarray,
-    vector: Mapping[str, Tensor],
+    vector: Mapping[str, Direction],
     *,
     weights: Mapping[str, Tensor] | None = None,
     states: States | None = None,
 ) -> np.ndarray:
-    """As `sweep`, over linear layers only, v (out, in) given by layer, from each row's factors: (rows,) float64.
+    """As `sweep`, over linear layers only, v given by layer, from each row's factors: (rows,) float64.
 
     Cost: a forward and a backward pass and a product of the layers' size a token; less than a pass with tangents where
     few rows are asked for, more where many are.
@@ -99,7 +131,7 @@ def layer_dots(
     made = np.zeros(len(labels))
     for rows, found in _factored(classifier, encoded, labels, tuple(vector), weights, states, torch.float32):
         for name, pair in found.items():
-            made[rows] += _dots(*pair, vector[name]).double().cpu().numpy()
+            made[rows] += vector[name].products(*pair).double().cpu().numpy()
     return made
 
 
@@ -107,7 +139,7 @@ def products(
     classifier: Classifier,
     encoded: Encoded,
     labels: np.ndarray,
-    vector: Mapping[str, Tensor],
+    vector: Mapping[str, Direction],
     metric: Metric,
     *,
     weights: Mapping[str, Tensor] | None = None,
@@ -118,7 +150,7 @@ def products(
 ) -> tuple[np.ndarray, np.ndarray]:
     """⟨v, ∇ℓ_i⟩ and ∇ℓ_iᵀ M ∇ℓ_i of every encoded row over linear layers: two arrays (rows,).
 
-    v (out, in) is given by layer; a layer that it lacks adds nothing. Nothing is truncated: for the second, every
+    v is given by layer; a layer that it lacks adds nothing. Nothing is truncated: for the second, every
     gradient is formed whole, in the eigenbasis where the metric has one. `metric_dtype`: what turns it there; of the
     sum of so many squares bfloat16 keeps four digits. Cost: a forward and a backward pass, and about three products of
     the layers' size a token.
@@ -129,7 +161,7 @@ def products(
         for name, pair in found.items():
             if name in vector:
                 with computing_in(classifier.device, dtype):
-                    made[0, rows] += _dots(*pair, vector[name]).double().cpu().numpy()
+                    made[0, rows] += vector[name].products(*pair).double().cpu().numpy()
             squares = _squares(*read_tokens(pair), metric, name, inverse, metric_dtype)
             made[1, rows] += squares.double().cpu().numpy()
         done += len(rows)
@@ -159,13 +191,6 @@ def _factored(
             entering=padded_states(classifier, rows, states),
         )
         yield rows, found.factors
-
-
-def _dots(inputs: Tensor, gradients: Tensor, vector: Tensor) -> Tensor:
-    """⟨V, Σ_t δ_t a_tᵀ⟩ of every example, over the tokens that carry a gradient only: (batch,)."""
-    row, token = (gradients != 0).any(dim=2).nonzero(as_tuple=True)
-    of_tokens = ((gradients[row, token] @ vector).float() * inputs[row, token]).sum(dim=1)
-    return torch.zeros(len(inputs), device=inputs.device).index_add(0, row, of_tokens)
 
 
 def _squares(

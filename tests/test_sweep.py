@@ -11,10 +11,11 @@ from torch import Tensor
 from attribution import tangents
 from attribution.ekfac import curvature_parts, open_curvature
 from attribution.factor_index import States, factor_parts, open_factors
+from attribution.factors import whole
 from attribution.model import Classifier
 from attribution.plain_blocks import run_blocks
 from attribution.scope import make_scope
-from attribution.sweep import Metric, layer_dots, products, sweep
+from attribution.sweep import Direction, Metric, layer_dots, products, sweep
 from attribution.tangents import can_write_out
 from attribution.workspace import Workspace
 from tests.dense import LAST
@@ -73,12 +74,33 @@ def test_products_and_norms_of_every_family_are_the_loops(family: str) -> None:
     classifier = classifier_of(family)
     twin, scope = in_float64(classifier), make_scope(classifier, "last:2")
     vector, gradients = direction(classifier, scope.names), loop(twin, scope.names)
-    by_layer = {name.removesuffix(".weight"): part.float() for name, part in vector.items()}
+    by_layer = {name.removesuffix(".weight"): Direction(given=part.float()) for name, part in vector.items()}
     dots, squares = products(classifier, classifier.tokenize(TEXTS), LABELS, by_layer, Metric(names=scope.layers))
     alone = layer_dots(classifier, classifier.tokenize(TEXTS), LABELS, by_layer)
     for found in (dots, alone):
         assert_close(found, gradients @ flat(vector), relative=1e-4, what="products")
     assert_close(squares, np.square(gradients).sum(axis=1), relative=1e-4, what="squared norms")
+
+
+@pytest.mark.parametrize("tokens", ["few", "many"])
+def test_a_direction_in_factors_or_in_an_eigenbasis_is_the_same(workspace: Workspace, tokens: str) -> None:
+    """Products with V given whole, as factors, and in the eigenbasis of EK-FAC, for a text of two words and for all."""
+    scope = make_scope(workspace.classifier, "last:2")
+    fitted = open_curvature(workspace, curvature_parts(workspace, "last:2")[0])
+    draw, rows = torch.Generator().manual_seed(4), [0] if tokens == "few" else list(range(4)) * 20
+    encoded, labels = workspace.classifier.tokenize([TEXTS[row] for row in rows]), LABELS[rows]
+    pairs = {}
+    for name in scope.layers:
+        out, width = workspace.model.get_submodule(name).weight.shape
+        pairs[name] = (torch.randn(3, out, generator=draw), torch.randn(3, width, generator=draw))
+    given = {
+        "whole": {name: Direction(given=whole(pair)) for name, pair in pairs.items()},
+        "factors": {name: Direction(given=pair) for name, pair in pairs.items()},
+        "turned": {n: Direction(given=fitted[n].turn(pair), basis=fitted[n]) for n, pair in pairs.items()},
+    }
+    found = {form: layer_dots(workspace.classifier, encoded, labels, vector) for form, vector in given.items()}
+    for form in ("factors", "turned"):
+        assert_close(found[form], found["whole"], relative=1e-4, what=form)
 
 
 @pytest.mark.parametrize("curved", [False, True])
@@ -88,13 +110,13 @@ def test_half_precision_keeps_two_digits(workspace: Workspace, curved: bool) -> 
     layers = open_curvature(workspace, curvature_parts(workspace, "last:2")[0]) if curved else None
     metric = Metric(names=scope.layers, layers=layers, damping=0.1)
     vector = {name: part.float() for name, part in direction(workspace.classifier, scope.names).items()}
-    by_layer = {name.removesuffix(".weight"): part for name, part in vector.items()}
+    by_layer = {name.removesuffix(".weight"): Direction(given=part) for name, part in vector.items()}
     rows = workspace.encoded_train()
     half: dict[str, Any] = {"dtype": torch.bfloat16, "metric_dtype": torch.bfloat16}
     found, exact = (products(workspace.classifier, *rows, by_layer, metric, **options) for options in (half, {}))
-    for quick, whole, what in zip(found, exact, ("products", "squared norms"), strict=True):
-        assert_close(quick, whole, relative=1e-1, what=what)
-        assert np.corrcoef(quick, whole)[0, 1] > 0.995, what
+    for quick, full, what in zip(found, exact, ("products", "squared norms"), strict=True):
+        assert_close(quick, full, relative=1e-1, what=what)
+        assert np.corrcoef(quick, full)[0, 1] > 0.995, what
     swept = sweep(workspace.classifier, *rows, vector, dtype=torch.bfloat16)
     assert_close(swept, exact[0], relative=1e-1)
     assert np.corrcoef(swept, exact[0])[0, 1] > 0.995

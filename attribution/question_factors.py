@@ -1,8 +1,9 @@
-"""Gradients of many saliencies over linear layers, as factors: one double backward pass a saliency, no matrix formed.
+"""∇F over linear layers as factors, no matrix formed: its rank is at most the text's number of tokens, or twice that.
 
-A saliency is computed from a forward and a backward pass, and a linear layer's W takes part in both: y_t = W x_t, and
-on the way back ∂y_t W. So ∇_W F = Σ_t (∂F/∂y_t) x_tᵀ + Σ_t (∂y_t) (∂F/∂x'_t)ᵀ, where x'_t is the gradient that the
-layer hands down. Of the four factors x_t and ∂y_t are the same for every token's saliency.
+Of a log-probability it is Σ_t δ_t a_tᵀ, as of a training loss. A saliency is computed from a forward and a backward
+pass, and a linear layer's W takes part in both: y_t = W x_t, and on the way back ∂y_t W. So
+∇_W F = Σ_t (∂F/∂y_t) x_tᵀ + Σ_t (∂y_t) (∂F/∂x'_t)ᵀ, where x'_t is the gradient that the layer hands down. Of the four
+factors x_t and ∂y_t are the same for every token's saliency.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from attribution.errors import UserError
+from attribution.factors import Matrix, Pair, whole
 from attribution.model import Classifier, Example
-from attribution.quantity import DIFFERENTIABLE
+from attribution.quantity import DIFFERENTIABLE, Quantity, Saliency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +41,65 @@ class SaliencyFactors:
             of_gradients=self.of_gradients @ of_inputs,
         )
 
-    def whole(self, number: int) -> Tensor:
-        """∇_W of one of the saliencies: (out, in)."""
-        return self.of_outputs[number].mT @ self.inputs + self.gradients.mT @ self.of_gradients[number]
+    def pair(self, number: int) -> Pair:
+        """∇_W of one of the saliencies as left (2 · tokens, out) and right (…, in)."""
+        return (
+            torch.cat([self.of_outputs[number], self.gradients]),
+            torch.cat([self.inputs, self.of_gradients[number]]),
+        )
 
     def products(self, matrices: Tensor) -> Tensor:
         """⟨∇_W F_g, M_c⟩ with every matrix (matrices, out, in): (saliencies, matrices)."""
         outputs = (matrices @ self.inputs.mT).mT.flatten(1)
         inputs = (matrices.mT @ self.gradients.mT).mT.flatten(1)
         return self.of_outputs.flatten(1) @ outputs.mT + self.of_gradients.flatten(1) @ inputs.mT
+
+
+def gradient_factors(
+    classifier: Classifier, example: Example, quantity: Quantity, layers: Sequence[str], weights: Mapping[str, Tensor]
+) -> dict[str, Matrix]:
+    """∇_W F of each layer, as factors where the text is short enough that they are smaller than the matrix.
+
+    Raises UserError where a layer is not run once an example. Cost: as `quantity.gradient`, less the matrices.
+    """
+    if isinstance(quantity, Saliency):
+        groups = [quantity.tokens]
+        found = saliency_factors(classifier, example, quantity.label, quantity.kind, groups, layers, weights)
+        factors = {name: own.pair(0) for name, own in found.items()}
+    else:
+        factors = _of_one_pass(classifier, example, quantity, layers, weights)
+    return {name: pair if _is_smaller(*pair) else whole(pair) for name, pair in factors.items()}
+
+
+def _is_smaller(left: Tensor, right: Tensor) -> bool:
+    return left.numel() + right.numel() < left.shape[1] * right.shape[1]
+
+
+def _of_one_pass(
+    classifier: Classifier, example: Example, quantity: Quantity, layers: Sequence[str], weights: Mapping[str, Tensor]
+) -> dict[str, Pair]:
+    """The factors of a quantity that runs the model once, on one row or several."""
+    seen: dict[str, Pair] = {}
+
+    def catch(name: str, args: tuple, out: Tensor) -> None:
+        if not torch.is_grad_enabled():
+            return  # a probe of the model, not the pass that is explained
+        if name in seen:
+            raise UserError(f"The layer {name} of this model is not run once an example: choose a scope without it.")
+        if not out.requires_grad:
+            out.requires_grad_()
+        seen[name] = (args[0].detach(), out)
+
+    with classifier.lock, ExitStack() as stack:
+        for name in layers:
+            module = classifier.model.get_submodule(name)
+            hook = module.register_forward_hook(lambda _, args, out, name=name: catch(name, args, out))
+            stack.callback(hook.remove)
+        stack.enter_context(torch.enable_grad())
+        value = quantity(classifier, example, weights)
+    outputs = [seen[name][1] for name in layers]
+    found = torch.autograd.grad(value, outputs, allow_unused=True, materialize_grads=True)
+    return {name: (_by_token(gradient), _by_token(seen[name][0])) for name, gradient in zip(layers, found, strict=True)}
 
 
 def saliency_factors(
@@ -119,5 +171,5 @@ def saliency_factors(
 
 
 def _by_token(values: Tensor) -> Tensor:
-    """(tokens, width) of a batch of one, also where a layer sees one position only."""
+    """(tokens, width) of all rows, also where a layer sees one position only."""
     return values.detach().reshape(-1, values.shape[-1]).float()
