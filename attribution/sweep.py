@@ -33,14 +33,17 @@ class Direction:
     def _own(self) -> Matrix:
         return self.given if self.basis is None else self.basis.turn_back(whole(self.given))
 
-    def products(self, inputs: Tensor, gradients: Tensor) -> Tensor:
+    def products(self, inputs: Tensor, gradients: Tensor, turned: Pair | None = None) -> Tensor:
         """⟨V, Σ_t δ_t a_tᵀ⟩ of every example, over the tokens that carry a gradient only: (batch,).
 
-        To turn V back costs as much as to turn some hundred tokens' factors to it: what is less is done.
+        `turned`: the factors in the eigenbasis, where they are at hand. Else V is turned back, which costs as much as
+        to turn some hundred tokens' factors to it: what is less is done.
         """
         row, token = (gradients != 0).any(dim=2).nonzero(as_tuple=True)
         entering, leaving, matrix = inputs[row, token], gradients[row, token], self.given
-        if self.basis is not None:
+        if self.basis is not None and turned is not None:
+            entering, leaving = (side[row, token] for side in turned)
+        elif self.basis is not None:
             (out, width) = whole(matrix).shape
             if len(row) * (out**2 + width**2) < out * width * (out + width):
                 entering, leaving = entering @ self.basis.of_inputs, leaving @ self.basis.of_gradients
@@ -159,10 +162,16 @@ def products(
     made, done = np.zeros((2, len(labels))), 0
     for rows, found in _factored(classifier, encoded, labels, metric.names, weights, states, dtype):
         for name, pair in found.items():
+            inputs, gradients = read_tokens(pair)
+            turned = None if metric.layers is None else _turned(inputs, gradients, metric.layers[name], metric_dtype)
             if name in vector:
+                at_hand = turned if metric_dtype == torch.float32 else None
                 with computing_in(classifier.device, dtype):
-                    made[0, rows] += vector[name].products(*pair).double().cpu().numpy()
-            squares = _squares(*read_tokens(pair), metric, name, inverse, metric_dtype)
+                    made[0, rows] += vector[name].products(inputs, gradients, at_hand).double().cpu().numpy()
+            if turned is None:
+                squares = ((inputs @ inputs.mT) * (gradients @ gradients.mT)).sum(dim=(1, 2))
+            else:
+                squares = weighted_squares(*turned, inverse[name])
             made[1, rows] += squares.double().cpu().numpy()
         done += len(rows)
         progress(done)
@@ -193,14 +202,7 @@ def _factored(
         yield rows, found.factors
 
 
-def _squares(
-    inputs: Tensor, gradients: Tensor, metric: Metric, name: str, inverse: Mapping[str, Tensor], dtype: torch.dtype
-) -> Tensor:
-    """The squared norm of every example's gradient in the metric: (batch,)."""
-    if metric.layers is None:
-        return ((inputs @ inputs.mT) * (gradients @ gradients.mT)).sum(dim=(1, 2))
-    bases = metric.layers[name].bases(dtype)
-    inputs, gradients = (
-        (side.to(dtype) @ basis).float() for side, basis in zip((inputs, gradients), bases, strict=True)
-    )
-    return weighted_squares(inputs, gradients, inverse[name])
+def _turned(inputs: Tensor, gradients: Tensor, layer: Layer, dtype: torch.dtype) -> Pair:
+    """Factors of gradients in the layer's eigenbasis, by products in `dtype`."""
+    of_inputs, of_gradients = layer.bases(dtype)
+    return (inputs.to(dtype) @ of_inputs).float(), (gradients.to(dtype) @ of_gradients).float()
