@@ -30,7 +30,9 @@ def page() -> None:
     with matrix:
         chosen = _matrix(table, labels)
     with rows:
-        kept = _table(table, chosen)
+        kept, what, version = _filtered(table, chosen)
+    if not kept.empty:
+        _table(kept, what, version)
     test = state.current().test
     if test is not None:
         with st.container(border=True):
@@ -123,8 +125,8 @@ def _against(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None, str]:
     return (table if outcome is None else table.loc[table["outcome"] == outcome]), outcome, name
 
 
-def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> pd.DataFrame:
-    """Draw the examples that pass the filters; they are returned."""
+def _filtered(table: pd.DataFrame, chosen: tuple[str, str] | None) -> tuple[pd.DataFrame, str, str]:
+    """Draw the filters; the examples that pass them, what these are, and the version they are held against or ""."""
     what = "mispredictions" if chosen is None else f"true {chosen[0]}, predicted {chosen[1]}"
     words = st.text_input("Text contains", key="errors text", placeholder="filter by a word", persist_state="session")
     table, outcome, other = _against(_slice(table))
@@ -141,20 +143,24 @@ def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> pd.DataFrame:
             "No example passes the filters. Click the chosen square again to list all mispredictions.",
             icon=":material/filter_alt:",
         )
-        return kept
+    return kept.drop(columns="outcome") if outcome is not None else kept, what, other
+
+
+def _table(kept: pd.DataFrame, what: str, version: str) -> None:
+    """Draw some examples as rows to tick, with what leads on from them."""
     columns = [name for name in COLUMNS if name in kept]
     key = f"mispredictions {hash(tuple(kept.index))}"
     event = st.dataframe(
-        kept[[name for name in columns if name != "outcome" or outcome is None]],
+        kept[columns],
         key=key,
         on_select=lambda: _pick(key, kept.index),
         selection_mode="multi-row",
-        height=420,
+        height=330,
         column_config={
             "row": st.column_config.NumberColumn("test", width=60),
-            "text": st.column_config.TextColumn(width=190 if other else 250),
+            "text": st.column_config.TextColumn(width="large"),
             "label": st.column_config.TextColumn("true"),
-            "other": st.column_config.TextColumn(other, help="What that version predicts."),
+            "other": st.column_config.TextColumn(version, help="What that version predicts."),
             "confidence": st.column_config.NumberColumn(format="%.2f", width=80),
             "margin": st.column_config.NumberColumn(
                 format="%.2f", help="Lead of the predicted label over the true one."
@@ -164,7 +170,6 @@ def _table(table: pd.DataFrame, chosen: tuple[str, str] | None) -> pd.DataFrame:
     with st.container(horizontal=True, vertical_alignment="center"):
         downloads.examples(kept.filter(columns), what)
         _behind(kept.iloc[event["selection"]["rows"]] if event["selection"]["rows"] else kept)
-    return kept
 
 
 def _behind(rows: pd.DataFrame) -> None:
