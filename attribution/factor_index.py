@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attribution.factors import Matrix, Pair, Pass, fast_dtype, leading, run_pass, spanned, whole
+from attribution.factors import Matrix, Pair, Pass, fast_dtype, leading, run_pass, spanned
 from attribution.index import BUILDERS, Part, Progress, checksums, is_sound, load, parts, silent
 from attribution.model import Classifier, Encoded, Entering, length_sorted_batches
 from attribution.scope import Scope, make_scope
@@ -137,7 +137,8 @@ def sketch(vector: Matrix, scale: Pair | None = None) -> Pair:
     Seeded; cost: a few products of V with some columns.
     """
     if not isinstance(vector, Tensor):
-        return _shortened(*vector) if scale is None else sketch(whole(vector), scale)
+        assert scale is None, "what EK-FAC has inverted has no factors"
+        return _shortened(*vector)
     if min(vector.shape) <= SKETCH[0]:
         side = torch.eye(min(vector.shape), dtype=vector.dtype, device=vector.device)
         return (side, vector) if vector.shape[0] <= vector.shape[1] else (vector.T, side)
@@ -157,7 +158,7 @@ def sketch(vector: Matrix, scale: Pair | None = None) -> Pair:
 
 
 def _shortened(left: Tensor, right: Tensor) -> Pair:
-    """As `sketch` of leftᵀ right, from the singular pairs of what is small of it."""
+    """As `sketch` of leftᵀ right, from the singular pairs of its small core."""
     (rows, of_rows), (columns, of_columns) = torch.linalg.qr(left.mT), torch.linalg.qr(right.mT)
     u, values, vt = torch.linalg.svd(of_rows @ of_columns.mT)
     squares = values.square().double()

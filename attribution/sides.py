@@ -110,13 +110,15 @@ class SweepSide:
         """v in the parameters' own coordinates, whole."""
         if self.layers is None:
             return {name: whole(v) for name, v in self.given.items()}
-        return {name: self.layers[name.removesuffix(".weight")].turn_back(whole(v)) for name, v in self.given.items()}
+        return {f"{layer}.weight": direction.own for layer, direction in self._by_layer.items()}
 
     @cached_property
     def _by_layer(self) -> dict[str, Direction]:
-        layers = self.layers or {}
-        names = {name.removesuffix(".weight"): v for name, v in self.given.items()}
-        return {name: Direction(given=v, basis=layers.get(name)) for name, v in names.items()}
+        layers, names = self.layers or {}, [name.removesuffix(".weight") for name in self.given]
+        return {
+            layer: Direction(given=v, basis=layers.get(layer))
+            for layer, v in zip(names, self.given.values(), strict=True)
+        }
 
     def train(self, progress: Progress) -> np.ndarray:
         n = len(self.workspace.train)

@@ -30,8 +30,9 @@ class Direction:
     basis: Layer | None = None
 
     @cached_property
-    def _own(self) -> Matrix:
-        return self.given if self.basis is None else self.basis.turn_back(whole(self.given))
+    def own(self) -> Tensor:
+        """V in the layer's own coordinates, whole."""
+        return whole(self.given) if self.basis is None else self.basis.turn_back(whole(self.given))
 
     def products(self, inputs: Tensor, gradients: Tensor, turned: Pair | None = None) -> Tensor:
         """⟨V, Σ_t δ_t a_tᵀ⟩ of every example, over the tokens that carry a gradient only: (batch,).
@@ -44,11 +45,11 @@ class Direction:
         if self.basis is not None and turned is not None:
             entering, leaving = (side[row, token] for side in turned)
         elif self.basis is not None:
-            (out, width) = whole(matrix).shape
+            out, width = self.basis.eigenvalues.shape
             if len(row) * (out**2 + width**2) < out * width * (out + width):
                 entering, leaving = entering @ self.basis.of_inputs, leaving @ self.basis.of_gradients
             else:
-                matrix = self._own
+                matrix = self.own
         if isinstance(matrix, Tensor):
             of_tokens = ((leaving @ matrix).float() * entering).sum(dim=1)
         else:

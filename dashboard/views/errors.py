@@ -143,7 +143,7 @@ def _filtered(table: pd.DataFrame, chosen: tuple[str, str] | None) -> tuple[pd.D
             "No example passes the filters. Click the chosen square again to list all mispredictions.",
             icon=":material/filter_alt:",
         )
-    return kept.drop(columns="outcome") if outcome is not None else kept, what, other
+    return kept, what, other
 
 
 def _table(kept: pd.DataFrame, what: str, version: str) -> None:
@@ -151,7 +151,7 @@ def _table(kept: pd.DataFrame, what: str, version: str) -> None:
     columns = [name for name in COLUMNS if name in kept]
     key = f"mispredictions {hash(tuple(kept.index))}"
     event = st.dataframe(
-        kept[columns],
+        kept[[name for name in columns if name != "outcome" or len(set(kept["outcome"])) > 1]],
         key=key,
         on_select=lambda: _pick(key, kept.index),
         selection_mode="multi-row",
