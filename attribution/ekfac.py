@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attribution.factor_index import DTYPES, in_precision, open_factors
 from attribution.factor_index import KIND as FACTORS
-from attribution.factors import Matrix, Pair, computing_in, read_tokens, run_pass, whole
+from attribution.factors import Matrix, Pair, computing_in, dense, read_tokens, run_pass
 from attribution.index import BUILDERS, Part, Progress, load, silent
 from attribution.model import length_sorted_batches
 from attribution.scope import Scope, make_scope
@@ -56,13 +56,13 @@ class Layer:
         """U_Gᵀ M U_A of a matrix (out, in): its coordinates in the eigenbasis. Factors are turned before they meet."""
         if isinstance(matrix, Tensor):
             return self.of_gradients.T @ matrix @ self.of_inputs
-        return whole((matrix[0] @ self.of_gradients, matrix[1] @ self.of_inputs))
+        return dense((matrix[0] @ self.of_gradients, matrix[1] @ self.of_inputs))
 
     def turn_back(self, turned: Tensor) -> Tensor:
         """The matrix (out, in) of some coordinates in the eigenbasis."""
         return self.of_gradients @ turned @ self.of_inputs.T
 
-    def solve(self, matrix: Matrix, damping: float) -> Tensor:
+    def solve(self, matrix: Tensor, damping: float) -> Tensor:
         """(H + λI)⁻¹ applied to a gradient (out, in) at full rank."""
         return self.turn_back(self.turn(matrix) * self.inverse(damping))
 

@@ -65,28 +65,13 @@ def run_pass(
     Raises UserError where a layer is not run once an example, as the relative positions of DeBERTa are: its gradient
     cannot be told apart by example. Cost: a forward pass, and a backward pass down to the lowest of the layers.
     """
-    batch = len(inputs["input_ids"])
-    seen: dict[str, Pair] = {}
-
-    def catch(name: str, args: tuple, out: Tensor) -> None:
-        if name in seen or len(out) != batch or out.dim() > 3:
-            raise UserError(
-                f"The layer {name} of this model is not run once an example, so its gradients cannot be told apart: "
-                "choose scorer=sweep with solver=identity or cg, or a scope without it."
-            )
-        if not out.requires_grad:
-            out.requires_grad_()
-        seen[name] = (args[0].detach(), out)
-
-    with classifier.lock, ExitStack() as stack:
-        for name in layers:
-            module = classifier.model.get_submodule(name)
-            handle = module.register_forward_hook(lambda _, args, out, name=name: catch(name, args, out))
-            stack.callback(handle.remove)
+    with linear_parts(classifier, layers) as seen, ExitStack() as stack:
         hidden = stack.enter_context(classifier.watching(watch)) if watch is not None else []
-        stack.enter_context(torch.enable_grad())
         stack.enter_context(computing_in(classifier.device, dtype))
         logits = classifier.logits_from(inputs, entering, weights)
+    for name, (_, out) in seen.items():
+        if len(out) != len(logits) or out.dim() > 3:
+            raise _inseparable(name)
     labels = target(logits.detach().float())
     loss = nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
     found = torch.autograd.grad(loss, [out for _, out in seen.values()])
@@ -96,6 +81,39 @@ def run_pass(
             for (name, (entering, _)), gradient in zip(seen.items(), found, strict=True)
         },
         hidden=hidden[0].detach() if hidden else None,
+    )
+
+
+@contextmanager
+def linear_parts(classifier: Classifier, layers: Sequence[str]) -> Iterator[dict[str, Pair]]:
+    """Within, for each layer of the pass that is run there what enters it, and what leaves it, to differentiate by.
+
+    Probes of the model, which are run without gradients, are not looked at. Raises UserError where a layer runs twice.
+    """
+    seen: dict[str, Pair] = {}
+
+    def catch(name: str, args: tuple, out: Tensor) -> None:
+        if not torch.is_grad_enabled():
+            return
+        if name in seen:
+            raise _inseparable(name)
+        if not out.requires_grad:
+            out.requires_grad_()
+        seen[name] = (args[0].detach(), out)
+
+    with classifier.lock, ExitStack() as stack:
+        for name in layers:
+            module = classifier.model.get_submodule(name)
+            handle = module.register_forward_hook(lambda _, args, out, name=name: catch(name, args, out))
+            stack.callback(handle.remove)
+        stack.enter_context(torch.enable_grad())
+        yield seen
+
+
+def _inseparable(layer: str) -> UserError:
+    return UserError(
+        f"The layer {layer} of this model is not run once an example, so its gradients cannot be told apart: "
+        "choose scorer=sweep with solver=identity or cg, or a scope without it."
     )
 
 
@@ -137,16 +155,15 @@ def read_tokens(pair: Pair) -> Pair:
     return inputs[rows, at][:, None], gradients[rows, at][:, None]
 
 
-def whole(matrix: Matrix) -> Tensor:
+def dense(matrix: Matrix) -> Tensor:
     """The matrix (out, in) itself of factors left (rank, out), right (rank, in): leftᵀ right."""
     return matrix if isinstance(matrix, Tensor) else matrix[0].mT @ matrix[1]
 
 
 def inner(one: Matrix, other: Matrix) -> float:
-    """The inner product of two matrices, both given whole or both as factors."""
-    if isinstance(one, Tensor):
-        return float(torch.vdot(one.flatten(), whole(other).flatten()))
-    assert not isinstance(other, Tensor)
+    """The inner product of two matrices."""
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return float(torch.vdot(dense(one).flatten(), dense(other).flatten()))
     return float(((one[0] @ other[0].mT) * (one[1] @ other[1].mT)).sum())
 
 

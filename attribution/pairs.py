@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attribution.ekfac import open_curvature
-from attribution.factors import inner, read_tokens, run_pass, whole
+from attribution.factors import dense, inner, read_tokens, run_pass
 from attribution.head import cosine
 from attribution.index import Part, Progress, silent
 from attribution.model import Encoded, Example, length_sorted_batches
@@ -197,7 +197,7 @@ def _length(found: Mapping[str, Any], inverse: Mapping[str, Tensor | None], numb
     """‖P^½∇F‖ for relatif, ‖P∇F‖ for cosine, of one of the saliencies."""
     total = 0.0
     for name, factors in found.items():
-        matrix, scale = whole(factors.pair(number)), inverse[name]
+        matrix, scale = dense(factors.pair(number)), inverse[name]
         solved = matrix if scale is None else matrix * scale
         total += inner(solved, matrix if normalise == "relatif" else solved)
     return total**0.5

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attribution.errors import UserError
-from attribution.factors import Matrix, Pair, whole
+from attribution.factors import Matrix, Pair, dense, linear_parts
 from attribution.model import Classifier, Example
 from attribution.quantity import DIFFERENTIABLE, Quantity, Saliency
 
@@ -60,7 +60,7 @@ def gradient_factors(
 ) -> dict[str, Matrix]:
     """∇_W F of each layer, as factors where the text is short enough that they are smaller than the matrix.
 
-    Raises UserError where a layer is not run once an example. Cost: as `quantity.gradient`, less the matrices.
+    Raises UserError where a layer runs more than once. Cost: as `quantity.gradient`, less the matrices.
     """
     if isinstance(quantity, Saliency):
         groups = [quantity.tokens]
@@ -68,7 +68,7 @@ def gradient_factors(
         factors = {name: own.pair(0) for name, own in found.items()}
     else:
         factors = _of_one_pass(classifier, example, quantity, layers, weights)
-    return {name: pair if _is_smaller(*pair) else whole(pair) for name, pair in factors.items()}
+    return {name: pair if _is_smaller(*pair) else dense(pair) for name, pair in factors.items()}
 
 
 def _is_smaller(left: Tensor, right: Tensor) -> bool:
@@ -79,23 +79,7 @@ def _of_one_pass(
     classifier: Classifier, example: Example, quantity: Quantity, layers: Sequence[str], weights: Mapping[str, Tensor]
 ) -> dict[str, Pair]:
     """The factors of a quantity that runs the model once, on one row or several."""
-    seen: dict[str, Pair] = {}
-
-    def catch(name: str, args: tuple, out: Tensor) -> None:
-        if not torch.is_grad_enabled():
-            return  # a probe of the model, not the pass that is explained
-        if name in seen:
-            raise UserError(f"The layer {name} of this model is not run once an example: choose a scope without it.")
-        if not out.requires_grad:
-            out.requires_grad_()
-        seen[name] = (args[0].detach(), out)
-
-    with classifier.lock, ExitStack() as stack:
-        for name in layers:
-            module = classifier.model.get_submodule(name)
-            hook = module.register_forward_hook(lambda _, args, out, name=name: catch(name, args, out))
-            stack.callback(hook.remove)
-        stack.enter_context(torch.enable_grad())
+    with linear_parts(classifier, layers) as seen:
         value = quantity(classifier, example, weights)
     outputs = [seen[name][1] for name in layers]
     found = torch.autograd.grad(value, outputs, allow_unused=True, materialize_grads=True)

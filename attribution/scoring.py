@@ -17,7 +17,7 @@ from attribution.ekfac import Layer, curvature_parts, norms_parts, open_curvatur
 from attribution.errors import UserError
 from attribution.exact_norms import kept_index
 from attribution.factor_index import FactorIndex, factor_parts, open_factors
-from attribution.factors import Matrix, inner, whole
+from attribution.factors import Matrix, dense, inner
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
 from attribution.model import Encoded
@@ -223,7 +223,7 @@ def side_of(
     projected = None
     if planned.solver == "projection":
         kernel = open_kernel(workspace, by_kind["projected_gradients"], progress)
-        matrices = {name.removesuffix(".weight"): whole(g) for name, g in vectors.items()}
+        matrices = {name.removesuffix(".weight"): dense(g) for name, g in vectors.items()}
         coordinates = kernel.solve(matrices, choices.damping)
         vectors = {f"{layer}.weight": v for layer, v in kernel.projection.back(coordinates).items()}
         projected = Projected(gradients=kernel.gradients, vector=coordinates.cpu().numpy())
@@ -301,7 +301,7 @@ def _by_products(
         lambda: iterative.gauss_newton(query.workspace, scope, state, choices.damping, choices.seed),
     )
     solver: Any = planned.solver
-    matrices = {name: whole(g) for name, g in found.items()}
+    matrices = {name: dense(g) for name, g in found.items()}
     flat = torch.cat([g.flatten() for g in matrices.values()])
     solved, note = iterative.solve(operator, flat, solver, choices.seed, progress)
     notes.append(note)

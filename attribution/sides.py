@@ -15,7 +15,7 @@ from torch import Tensor
 from attribution.ekfac import Layer
 from attribution.exact_norms import exact_norms_part
 from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
-from attribution.factors import Matrix, Pair, whole
+from attribution.factors import Matrix, Pair, dense
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Part, Progress, load, silent
 from attribution.model import Encoded
@@ -109,7 +109,7 @@ class SweepSide:
     def vector(self) -> Mapping[str, Tensor]:
         """v in the parameters' own coordinates, whole."""
         if self.layers is None:
-            return {name: whole(v) for name, v in self.given.items()}
+            return {name: dense(v) for name, v in self.given.items()}
         return {f"{layer}.weight": direction.own for layer, direction in self._by_layer.items()}
 
     @cached_property

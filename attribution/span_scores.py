@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attribution.factors import whole
+from attribution.factors import dense
 from attribution.index import Progress, silent
 from attribution.model import Classifier, Encoded, Example, length_sorted_batches
 from attribution.quantity import Importance, Quantity
@@ -208,7 +208,7 @@ def _at_final_model(workspace: Workspace, sides: Sides) -> Side:
     found = [side for _, side in sides]
     swept = [side.sweep if isinstance(side, IndexSide) else side for side in found]
     of = [side for side in swept if isinstance(side, SweepSide)]
-    total = {name: torch.stack([whole(side.given[name]) for side in of]).sum(dim=0) for name in of[0].given}
+    total = {name: torch.stack([dense(side.given[name]) for side in of]).sum(dim=0) for name in of[0].given}
     summed = replace(of[0], state=workspace.states()[-1], given=total)
     return replace(found[0], sweep=summed) if isinstance(found[0], IndexSide) else summed
 

@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 
 from attribution.ekfac import Layer, weighted_squares
 from attribution.factor_index import States, padded_states
-from attribution.factors import Matrix, Pair, computing_in, read_tokens, run_pass, whole
+from attribution.factors import Matrix, Pair, computing_in, dense, read_tokens, run_pass
 from attribution.model import Classifier, Encoded, length_sorted_batches
 from attribution.tangents import Found, can_write_out, written_out
 
@@ -32,7 +32,7 @@ class Direction:
     @cached_property
     def own(self) -> Tensor:
         """V in the layer's own coordinates, whole."""
-        return whole(self.given) if self.basis is None else self.basis.turn_back(whole(self.given))
+        return dense(self.given) if self.basis is None else self.basis.turn_back(dense(self.given))
 
     def products(self, inputs: Tensor, gradients: Tensor, turned: Pair | None = None) -> Tensor:
         """⟨V, Σ_t δ_t a_tᵀ⟩ of every example, over the tokens that carry a gradient only: (batch,).

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attribution import attribute, pairs
-from attribution.factors import whole
+from attribution.factors import dense
 from attribution.index import build
 from attribution.pairs import WordPairs, pairs_parts, word_pairs
 from attribution.quantity import DIFFERENTIABLE, Saliency, gradient
@@ -77,7 +77,7 @@ def test_factors_are_the_gradient(space: Workspace) -> None:
             matrices = dict(zip(scope.names, expected, strict=True))
             for name, factors in found.items():
                 weight = matrices[f"{name}.weight"]
-                made, size = whole(factors.pair(number)), float(weight.abs().max())
+                made, size = dense(factors.pair(number)), float(weight.abs().max())
                 assert torch.allclose(made, weight, rtol=1e-3, atol=1e-5 * size)
                 product = factors.products(weight[None])[number, 0]
                 assert float(product) == pytest.approx(float((weight * weight).sum()), rel=1e-3)

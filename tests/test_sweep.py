@@ -11,7 +11,7 @@ from torch import Tensor
 from attribution import tangents
 from attribution.ekfac import curvature_parts, open_curvature
 from attribution.factor_index import States, factor_parts, open_factors
-from attribution.factors import whole
+from attribution.factors import dense
 from attribution.model import Classifier
 from attribution.plain_blocks import run_blocks
 from attribution.scope import make_scope
@@ -94,7 +94,7 @@ def test_a_direction_in_factors_or_in_an_eigenbasis_is_the_same(workspace: Works
         out, width = workspace.model.get_submodule(name).weight.shape
         pairs[name] = (torch.randn(3, out, generator=draw), torch.randn(3, width, generator=draw))
     given = {
-        "whole": {name: Direction(given=whole(pair)) for name, pair in pairs.items()},
+        "whole": {name: Direction(given=dense(pair)) for name, pair in pairs.items()},
         "factors": {name: Direction(given=pair) for name, pair in pairs.items()},
         "turned": {n: Direction(given=fitted[n].turn(pair), basis=fitted[n]) for n, pair in pairs.items()},
     }
