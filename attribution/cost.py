@@ -17,6 +17,8 @@ from attribution.parameters import checked
 from attribution.registry import get_method
 from attribution.scope import Scope
 from attribution.scoring import kept_states, plan
+from attribution.span_search import KIND as MASKED
+from attribution.span_search import mean_spans
 from attribution.sweep import sweep
 from attribution.workspace import Workspace
 
@@ -45,18 +47,24 @@ def answer_seconds(workspace: Workspace, name: str, parameters: Mapping[str, Any
     if steps:
         products = steps + iterative.PROBES
         passes += states * min(iterative.SAMPLE, len(workspace.train)) * products * A_PRODUCT
-    return passes * _pass_seconds(workspace, planned.scope) if passes else 0.0
+    return passes * pass_seconds(workspace, planned.scope) if passes else 0.0
 
 
 def build_seconds(workspace: Workspace, missing: Sequence[Part]) -> float | None:
     """About how long it takes to build these parts; None where nothing was built here that they can be held against.
 
     As long as a part of the same kind took; for a kind that is new, three times the features, which are one pass.
+    Masked texts are read as often as a training example has spans.
     """
     took = _built(workspace)
-    guess = AN_INDEX * took["features"] if "features" in took else None
-    each = [took.get(part.kind, guess) for part in missing]
-    return None if None in each else float(sum(seconds for seconds in each if seconds is not None))
+
+    def seconds(part: Part) -> float | None:
+        if part.kind == MASKED:
+            return mean_spans(workspace, part) * took["features"] if "features" in took else None
+        return took.get(part.kind, AN_INDEX * took["features"] if "features" in took else None)
+
+    each = [seconds(part) for part in missing]
+    return None if None in each else float(sum(one for one in each if one is not None))
 
 
 def _built(workspace: Workspace) -> dict[str, float]:
@@ -69,7 +77,7 @@ def _built(workspace: Workspace) -> dict[str, float]:
     return {kind: float(np.mean(all_of_it)) for kind, all_of_it in seconds.items()}
 
 
-def _pass_seconds(workspace: Workspace, scope: Scope) -> float:
+def pass_seconds(workspace: Workspace, scope: Scope) -> float:
     """The seconds that the exact sweep over a scope takes a training example, at the final state."""
     return workspace.memo(("seconds of a pass", scope), lambda: _timed(workspace, scope))
 

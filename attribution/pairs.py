@@ -72,7 +72,7 @@ def word_pairs(
     assert method.preset is not None
     planned = plan(workspace, method.preset.overlaid(values))
     (position,) = workspace.train_positions([train_id])
-    (example,) = training_examples(query, [position])
+    (example,) = training_examples(query.workspace, [position])
     words = plain_words(example)
     rows = [word.tokens for word in query.example.words] if groups is None else list(groups)
     asked = [with_tokens(query, tokens) for tokens in rows]

@@ -144,7 +144,7 @@ def own_replacement(query: Query, score: Copies, train_id: int, *, segment: int,
 
     Raises UserError where no word that the model reads begins there, and for a blank or an unchanged word.
     """
-    (example,) = training_examples(query, query.workspace.train_positions([train_id]))
+    (example,) = training_examples(query.workspace, query.workspace.train_positions([train_id]))
     word = next((w for w in example.words if not w.special and (w.segment, w.start) == (segment, start)), None)
     if word is None:
         raise UserError(f"No word of training example {train_id} that the model reads begins at character {start}.")
@@ -188,7 +188,7 @@ def random_replacement(query: Query, train_id: int, lexicon: Lexicon, draw: np.r
 
 def _candidates(query: Query, train_ids: Sequence[int], lexicon: Lexicon) -> list[_Candidate]:
     positions = query.workspace.train_positions(train_ids)
-    examples = training_examples(query, positions) if positions else []
+    examples = training_examples(query.workspace, positions) if positions else []
     labels = query.workspace.label_ids(query.workspace.train.iloc[positions])
     made = []
     for position, train_id, label, example in zip(positions, train_ids, labels.tolist(), examples, strict=True):

@@ -20,6 +20,8 @@ from attribution.quantity import Quantity
 from attribution.query import Query, make_query
 from attribution.results import Scored, ScoreTable, TokenScores
 from attribution.scoring import Choices, fidelity_part, plan, score
+from attribution.span_search import search_parts
+from attribution.spans import Finder
 from attribution.workspace import Workspace
 
 Family = Literal["saliency", "similarity", "representer", "tracin", "influence", "pairing", "spans"]
@@ -99,7 +101,11 @@ def required_parts(workspace: Workspace, name: str, parameters: Mapping[str, Any
     method = get_method(name)
     values = checked(name, method.parameters, parameters or {})
     if method.preset is not None:
-        return plan(workspace, method.preset.overlaid(values)).parts(workspace)
+        planned = plan(workspace, method.preset.overlaid(values))
+        wanted = planned.parts(workspace)
+        if method.spans != "none" and planned.choices.scorer != "sweep":
+            wanted += search_parts(workspace, Finder(name=values["finder"], size=values["size"]))
+        return list(dict.fromkeys(wanted))
     states = values.get("checkpoints", "final")
     return [part for kind in method.index for part in parts(workspace, kind, states)]
 

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from attribution.cost import pass_seconds
 from attribution.factor_index import DTYPES, precision_of
 from attribution.model import Encoded
 from attribution.parameters import checked
 from attribution.query import Query, sample_ids
 from attribution.registry import get_method
-from attribution.scoring import RERANKED, Choices, Plan, plan
+from attribution.scoring import Choices, Plan, plan
+from attribution.span_scores import SHOWN
+from attribution.span_search import find_spans, masked_rows
 from attribution.spans import Finder, check_tokens
 from attribution.sweep import sweep
-from attribution.words import erased_rows, training_examples
 
 SAMPLE, TIMED = 32, 2048
 
@@ -33,38 +35,44 @@ def search_seconds(query: Query, name: str, parameters: Mapping[str, Any]) -> fl
         check_tokens(query.example, query.tokens)
     workspace, planned = query.workspace, plan(query.workspace, method.preset.overlaid(values))
     finder, choices = Finder(name=values["finder"], size=values["size"]), planned.choices
-    tokens, rate = workspace.memo(
-        ("span cost", finder, planned.scope, planned.scorer == "head"), lambda: _timed(query, finder, planned)
+    is_head = planned.scorer == "head"
+    spans, seconds = workspace.memo(
+        ("span cost", finder, planned.scope, is_head), lambda: _timed(query, finder, planned)
     )
-    count = len(workspace.train)
-    searched = count if choices.scorer == "sweep" else min(count, values["candidates"])
-    return tokens * rate * _passes(choices, searched)
+    masked, whole = _texts(choices, len(workspace.train), spans, values["candidates"])
+    return masked * seconds + (0.0 if is_head else whole * pass_seconds(workspace, planned.scope))
 
 
-def _passes(choices: Choices, searched: int) -> int:
-    """How many examples' spans are scored in all: the copies score the top again, or everything where all is swept."""
-    if choices.checkpoints != "copies":
-        return searched
-    return searched * choices.copies if choices.scorer == "sweep" else searched + choices.copies * RERANKED
+def _texts(choices: Choices, count: int, spans: float, candidates: int) -> tuple[float, float]:
+    """How many masked and whole texts are read: the searched ones, all of both ends, and of copies the top once more.
+
+    `count` training examples have `spans` each, in the mean.
+    """
+    passes = choices.copies if choices.checkpoints == "copies" else 0
+    if choices.scorer == "sweep":
+        return count * spans * max(1, passes), count * max(1, passes)
+    top = passes * min(count, SHOWN)
+    masked = min(count * spans, candidates + 2 * SHOWN * max(0.0, spans - 1))
+    return masked + top * spans, min(candidates, count) + top
 
 
 def _timed(query: Query, finder: Finder, planned: Plan) -> tuple[float, float]:
-    """Tokens of a training example and of its masked copies, in the mean over a sample; and seconds a token."""
+    """Spans of a training example, in the mean over a sample, and the seconds that a text with one masked takes."""
     workspace = query.workspace
     at = sample_ids(list(range(len(workspace.train))), SAMPLE)
-    examples = training_examples(query, at)
-    rows = workspace.train.iloc[at]
-    found = [
-        finder.find(example, dict(rows.iloc[i]), f"training example {rows.index[i]}")
-        for i, example in enumerate(examples)
-    ]
-    encoded, owner = erased_rows(examples, [[s.tokens for s in own] for own in found], query.classifier.erased_id)
+    examples, found = find_spans(workspace, at, finder)
+    encoded, owner = masked_rows(examples, found, query.classifier.erased_id)
+    if not len(owner):
+        return 0.0, 0.0
     lengths = np.array([len(ids) for ids in encoded["input_ids"]])
     read = max(1, int(np.searchsorted(lengths.cumsum(), TIMED, side="right")))
-    labels = workspace.label_ids(rows)[owner][:read]
-    began = time.perf_counter()
-    _read(query, planned, {name: column[:read] for name, column in encoded.items()}, labels)
-    return lengths.sum() / len(at), (time.perf_counter() - began) / int(lengths[:read].sum())
+    labels = workspace.label_ids(workspace.train.iloc[at])[owner][:read]
+    some, took = {name: column[:read] for name, column in encoded.items()}, []
+    for _ in range(2):  # the first time some things are made that stay
+        began = time.perf_counter()
+        _read(query, planned, some, labels)
+        took.append(time.perf_counter() - began)
+    return len(owner) / len(at), min(took) / int(lengths[:read].sum()) * float(lengths.mean())
 
 
 def _read(query: Query, planned: Plan, encoded: Encoded, labels: np.ndarray) -> None:

@@ -1,10 +1,10 @@
 """Scores of spans of training examples (Huang et al. 2021 §3.1): −∇F · P · ψ, ψ = ∇ℓ(z) − ∇ℓ(z with the span masked).
 
 By linearity that is the score of the example whole less its score with the span masked, so the exact sweep, or the
-head's closed form, answers it. An index cannot, for it holds no masked example; it says in which examples to look.
+head's closed form, answers it. An index cannot, for it holds no masked example; `span_search` says where to look.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,17 +13,19 @@ import torch
 
 from attribution.factors import dense
 from attribution.index import Progress, silent
-from attribution.model import Classifier, Encoded, Example, length_sorted_batches
+from attribution.model import Classifier, Encoded, length_sorted_batches
 from attribution.quantity import Importance, Quantity
 from attribution.query import Query
 from attribution.results import Scored, SpanScore, WordScore
-from attribution.scoring import RERANKED, Choices, plan, sides_of
+from attribution.scoring import Choices, plan, sides_of
 from attribution.sides import IndexSide, Side, SweepSide
+from attribution.span_search import find_spans, foretell, masked_rows
 from attribution.spans import Finder, Span, check_tokens
 from attribution.words import erased_rows, plain_words, training_examples
 from attribution.workspace import Workspace
 
 Sides = list[tuple[float, Side]]
+SHOWN = 10
 AT_ONCE = 512
 TOKENS_AT_ONCE = 16_384
 
@@ -39,13 +41,10 @@ def score_spans(
 ) -> Scored:
     """Each training example's score is that of its strongest span, the one of largest magnitude, with its sign.
 
-    Searched are `candidates` examples, half of them from either end of the ranking by the score of the example whole;
-    with scorer=sweep all. The others, and examples without a span, have 0. What a span scores is nearly all from the
-    masked text, whose loss is large, and the example whole hardly foretells it: on the reviews demo, among 700 training
-    examples, 30 candidates (the share of 300 in 7,030) held 0.6 to 1.5 of the full scan's ten strongest, 120 held 2 to
-    3 (means over 4 or 5 tests a method). The final model stands in for copies in the first place: the top is then
-    scored on the copies themselves (`rerank`). Cost: a row through the sweep for each example searched and one for each
-    of its spans.
+    Scored are `candidates` spans, half of them from either end of the ranking that `span_search` foretells, and all
+    spans of the examples that then lead or end; with scorer=sweep all. The other examples, and those without a span,
+    have 0. The final model stands in for copies in the first place: the top is then scored on the copies themselves
+    (`rerank`). Cost: a row through the sweep for each span that is scored and one for each of their examples.
     """
     workspace, planned = query.workspace, plan(query.workspace, choices)
     found_notes = [*notes, *_mask_note(query.classifier)]
@@ -53,20 +52,18 @@ def score_spans(
     copied = choices.checkpoints == "copies" and choices.scorer != "sweep"
     nearby: Sides = [(1.0, _at_final_model(workspace, sides))] if copied else sides
     count = len(workspace.train)
-    everything = choices.scorer == "sweep" or candidates >= count
-    searched = np.arange(count) if everything else _candidates(workspace, nearby, candidates, progress)
-    if not everything:
-        found_notes.append(
-            f"Scored are the spans of {len(searched):,} of {count:,} training examples (candidates). The others have "
-            "0, and may hold stronger spans: scorer=sweep scores all."
-        )
-    units = Units(query=query, finder=finder, sides=sides)
-    units.known.update(replace(units, sides=nearby).score(searched.tolist(), progress))
+    units = Units(query=query, finder=finder, sides=nearby)
+    chosen = None if choices.scorer == "sweep" else _candidates(units, candidates, progress, found_notes)
+    searched = list(range(count)) if chosen is None else sorted(chosen)
+    units.learn(searched, progress, chosen)
+    if chosen is not None:
+        searched = _ends(units.strongest(count), searched)
+        units.learn(searched, silent)
     quick = Scored(
         scores=units.strongest(count),
         scorer=planned.scorer,
-        exact=everything and not copied,
-        exact_rows=None if everything or copied else searched,
+        exact=chosen is None and not copied,
+        exact_rows=None if chosen is None or copied else np.array(searched, dtype=np.int64),
         quantity=quantity.name,
         notes=tuple(found_notes),
         scope=choices.scope,
@@ -77,8 +74,11 @@ def score_spans(
     )
 
     def rerank() -> Scored:
-        rows = searched[np.argsort(-quick.scores[searched], kind="stable")][:RERANKED]
-        exact = replace(units, known=units.known | units.score(rows.tolist(), progress))
+        rows = np.argsort(-quick.scores, kind="stable")
+        rows = rows[quick.scores[rows] != 0][:SHOWN]
+        exact = Units(query=query, finder=finder, sides=sides)
+        exact.learn(rows.tolist(), progress)
+        exact.known.update({at: spans for at, spans in units.known.items() if at not in exact.known})
         return replace(
             quick, scores=exact.strongest(count), exact_rows=rows, words=exact.words, spans=exact.spans, rerank=None
         )
@@ -88,40 +88,58 @@ def score_spans(
 
 @dataclass(frozen=True, kw_only=True)
 class Units:
-    """The spans of training examples under one question; `known`: by position, the strongest first."""
+    """The spans of training examples under one question.
+
+    `known`: the scored spans by position, the strongest first; `whole`: the scores of their examples.
+    """
 
     query: Query
     finder: Finder
     sides: Sides
     known: dict[int, list[SpanScore]] = field(default_factory=dict)
+    whole: dict[int, float] = field(default_factory=dict)
 
-    def score(self, positions: Sequence[int], progress: Progress) -> dict[int, list[SpanScore]]:
-        """The scores of all spans of some training examples, by position."""
-        made, what = {}, f"spans of the training examples ({self.finder.name})"
+    def learn(
+        self, positions: Sequence[int], progress: Progress, only: Mapping[int, Container[int]] | None = None
+    ) -> None:
+        """Score the spans of some training examples that are not known yet: all, or those in the places of `only`."""
+        what = f"spans of the training examples ({self.finder.name})"
         for first in range(0, len(positions), AT_ONCE):
             some = positions[first : first + AT_ONCE]
 
             def note(share: float, first: int = first, count: int = len(some)) -> None:
                 progress(first + int(share * count), len(positions), what)
 
-            made |= dict(zip(some, self._score(some, note), strict=True))
-        return made
+            for position, scored in zip(some, self._score(some, note, only), strict=True):
+                both = [*self.known.get(position, []), *scored]
+                self.known[position] = sorted(both, key=lambda span: -abs(span.score))
 
-    def _score(self, positions: Sequence[int], note: Callable[[float], None]) -> list[list[SpanScore]]:
-        table = self.query.workspace.train
-        examples = training_examples(self.query, positions)
+    def _score(
+        self, positions: Sequence[int], note: Callable[[float], None], only: Mapping[int, Container[int]] | None
+    ) -> list[list[SpanScore]]:
+        examples, found = find_spans(self.query.workspace, positions, self.finder)
         spans = []
-        for position, example in zip(positions, examples, strict=True):
-            where = f"training example {table.index[position]}"
-            spans.append(self.finder.find(example, dict(table.iloc[position]), where))
-        at = np.asarray(positions)
-        whole = sum((rate * side.whole(at) for rate, side in self.sides), np.zeros(len(at)))
+        for position, own in zip(positions, found, strict=True):
+            known = {(span.start, span.end, span.segment) for span in self.known.get(position, [])}
+            asked = [span for place, span in enumerate(own) if only is None or place in only[position]]
+            spans.append([span for span in asked if (span.start, span.end, span.segment) not in known])
         encoded, owner = masked_rows(examples, spans, self.query.classifier.erased_id)
-        masked, row, made = self._masked(encoded, at[owner], note), 0, []
-        for own, score in zip(spans, whole, strict=True):
-            made.append(_ranked(own, score - masked[row : row + len(own)]))
-            row += len(own)
-        return made
+        if not len(owner):
+            return [[] for _ in positions]
+        at = np.asarray(positions)[owner]
+        scores = iter(self._whole(at) - self._masked(encoded, at, note))
+        return [
+            [SpanScore(start=span.start, end=span.end, segment=span.segment, score=float(next(scores))) for span in own]
+            for own in spans
+        ]
+
+    def _whole(self, positions: np.ndarray) -> np.ndarray:
+        """The scores of whole examples, of each of which they are made once: (positions,)."""
+        missing = np.setdiff1d(positions, list(self.whole))
+        if len(missing):
+            made = sum((rate * side.whole(missing) for rate, side in self.sides), np.zeros(len(missing)))
+            self.whole.update(zip(missing.tolist(), made.tolist(), strict=True))
+        return np.array([self.whole[at] for at in positions.tolist()])
 
     def _masked(self, encoded: Encoded, owner: np.ndarray, note: Callable[[float], None]) -> np.ndarray:
         """The scores of masked examples: (rows,). What masking makes alike, under one label, is run once."""
@@ -149,38 +167,25 @@ class Units:
         return scores
 
     def spans(self, positions: Sequence[int]) -> list[list[SpanScore]]:
-        """The spans of some examples, the strongest first; of two that overlap the stronger one only."""
+        """The scored spans of some examples, the strongest first; of two that overlap the stronger one only.
+
+        Where none was scored yet, all are.
+        """
         missing = [position for position in positions if position not in self.known]
         if missing:
-            self.known.update(self.score(missing, silent))
+            self.learn(missing, silent)
         return [_apart(self.known[position]) for position in positions]
 
     def words(self, positions: Sequence[int]) -> list[list[WordScore]]:
         """Every word of some examples with the score of the span it is in, 0 outside of all."""
         made = []
-        for example, spans in zip(training_examples(self.query, positions), self.spans(positions), strict=True):
+        examples = training_examples(self.query.workspace, positions)
+        for example, spans in zip(examples, self.spans(positions), strict=True):
             words = [(w, next((s.score for s in spans if _meets(s, w)), 0.0)) for w in plain_words(example)]
             made.append(
                 [WordScore(text=w.text, start=w.start, end=w.end, segment=w.segment, score=part) for w, part in words]
             )
         return made
-
-
-def masked_rows(
-    examples: Sequence[Example], spans: Sequence[Sequence[Span]], erased: int
-) -> tuple[Encoded, np.ndarray]:
-    """Each example with one of its spans after the other masked: the encoded rows, and which example each is of."""
-    encoded, owner = erased_rows(examples, [[span.tokens for span in own] for own in spans], erased)
-    masked = np.flatnonzero(np.diff(owner, prepend=-1) == 0)  # an example's first row is whole
-    return {name: [values[row] for row in masked] for name, values in encoded.items()}, owner[masked]
-
-
-def _ranked(spans: Iterable[Span], scores: Iterable[float]) -> list[SpanScore]:
-    found = [
-        SpanScore(start=span.start, end=span.end, segment=span.segment, score=float(score))
-        for span, score in zip(spans, scores, strict=True)
-    ]
-    return sorted(found, key=lambda span: -abs(span.score))
 
 
 def _apart(ranked: Sequence[SpanScore]) -> list[SpanScore]:
@@ -195,12 +200,25 @@ def _meets(span: SpanScore, other: Any) -> bool:
     return span.segment == other.segment and span.start < other.end and other.start < span.end
 
 
-def _candidates(workspace: Workspace, sides: Sides, count: int, progress: Progress) -> np.ndarray:
-    """The positions of `count` examples, half of them from either end of the ranking, in rising order."""
-    scores = sum((rate * side.train(progress) for rate, side in sides), np.zeros(len(workspace.train)))
-    order = np.argsort(-scores, kind="stable")
-    half = (count + 1) // 2
-    return np.sort(np.concatenate([order[:half], order[len(order) - (count - half) :]]))
+def _candidates(units: Units, count: int, progress: Progress, notes: list[str]) -> dict[int, set[int]] | None:
+    """The places of the spans to score by their examples' positions, and a note on the others; None where all are."""
+    workspace = units.query.workspace
+    whole = sum((rate * side.train(progress) for rate, side in units.sides), np.zeros(len(workspace.train)))
+    found, all_of_it = foretell(workspace, units.finder, whole, progress), len(workspace.train)
+    if count >= len(found.scores) and found.examples == all_of_it:
+        return None
+    told = f"Scored are {min(count, len(found.scores)):,} of {len(found.scores):,} spans (candidates), those foretold "
+    told += "to be strongest; an example of which none is scored has 0"
+    if found.examples < all_of_it:
+        told += f", and so have those beyond the {found.examples:,} of {all_of_it:,} examples that were looked at"
+    notes.append(f"{told}. scorer=sweep scores all.")
+    return found.ends(count)
+
+
+def _ends(scores: np.ndarray, searched: Sequence[int]) -> list[int]:
+    """The positions of the SHOWN examples that lead the ranking, and of those that end it, among those searched."""
+    order = sorted(searched, key=lambda at: -scores[at])
+    return sorted({*order[:SHOWN], *order[-SHOWN:]})
 
 
 def _at_final_model(workspace: Workspace, sides: Sides) -> Side:

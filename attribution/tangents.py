@@ -20,7 +20,7 @@ from attribution.model import Classifier, Encoded, Inputs, length_sorted_batches
 from attribution.plain_blocks import Dual, read_block, run_blocks
 from attribution.scope import first_block
 
-TOKENS, AT_ONCE = 1024, 32
+TOKENS, AT_ONCE = 512, 64
 Found = tuple[np.ndarray, Tensor, Tensor | None]
 
 

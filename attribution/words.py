@@ -8,6 +8,7 @@ from attribution.model import Encoded, Example
 from attribution.query import Question
 from attribution.results import WordScore
 from attribution.tokens import Word
+from attribution.workspace import Workspace
 
 Copies = Callable[[Encoded, np.ndarray, np.ndarray], np.ndarray]
 
@@ -19,18 +20,19 @@ def words_by_erasure(query: Question, score: Copies, positions: Sequence[int]) -
     made from: a normalised score keeps the norm of the whole example, so that a word's part is in the score's own
     unit. Cost: one row a word.
     """
-    workspace, examples = query.workspace, training_examples(query, positions)
+    workspace = query.workspace
+    examples = training_examples(workspace, positions)
     words = [[word.tokens for word in plain_words(example)] for example in examples]
     encoded, owner = erased_rows(examples, words, query.classifier.unknown_id)
     labels = workspace.label_ids(workspace.train.iloc[list(positions)])
     return word_parts(examples, score(encoded, labels[owner], np.asarray(positions)[owner]))
 
 
-def training_examples(query: Question, positions: Sequence[int]) -> list[Example]:
+def training_examples(workspace: Workspace, positions: Sequence[int]) -> list[Example]:
     """Training examples by position, encoded, with their words."""
-    rows = query.workspace.train.iloc[list(positions)]
-    pairs = rows["text_pair"].tolist() if query.workspace.is_pair else None
-    return query.classifier.examples(rows["text"].tolist(), pairs)
+    rows = workspace.train.iloc[list(positions)]
+    pairs = rows["text_pair"].tolist() if workspace.is_pair else None
+    return workspace.classifier.examples(rows["text"].tolist(), pairs)
 
 
 def plain_words(example: Example) -> list[Word]:

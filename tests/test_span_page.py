@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from attribution import attribute
+from attribution import attribute, span_cost
+from attribution.index import build
 from attribution.query import make_query, read_tokens, write_tokens
-from attribution.registry import get_method
+from attribution.registry import get_method, required_parts
 from attribution.span_cost import search_seconds
 from attribution.spans import Finder, finders_of
 from attribution.workspace import Workspace
@@ -57,6 +58,7 @@ def chips(app: AppTest) -> Any:
 
 def test_the_most_important_spans_are_offered_as_chips(indexed: Workspace, open_app: OpenApp) -> None:
     """Those whose masking takes most from log p, by plain forward passes, in that order; a click marks one."""
+    build(indexed, required_parts(indexed, "if_plus_plus", {"finder": "ngrams"}))
     test = int(indexed.test["text"].str.split().str.len().idxmax())
     app = open_app(indexed.directory, test=str(test), method="if_plus_plus", finder="ngrams")
     query = make_query(indexed, test=test)
@@ -85,7 +87,7 @@ def test_a_long_search_is_offered_with_its_cost(
     """Nothing is searched unasked; once asked for it runs beside the page, which then shows its rows."""
     monkeypatch.setattr(slow, "UNASKED", -1.0)
     app = open_app(indexed.directory, test="4", method="tracin_plus")
-    assert "Every span is masked once and scored exactly: about 1 s. It" in said(app.caption)
+    assert "Spans of the training set are masked and scored exactly: about 1 s. It" in said(app.caption)
     assert not [work for key, work in background._works().items() if "answer" in repr(key)]
     app.button(key="answer-tracin_plus").click().run()
     (work,) = [work for key, work in background._works().items() if "answer" in repr(key)]
@@ -133,17 +135,27 @@ def test_the_strongest_span_is_drawn_bold(indexed: Workspace) -> None:
         assert plain and not any(word["strong"] for word in plain)
 
 
-def test_the_cost_counts_what_is_scored(indexed: Workspace) -> None:
-    """Twice the candidates cost twice as much, copies their exact top besides; what is no span is refused before."""
+def test_the_cost_counts_what_is_scored(indexed: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search costs its masked texts and their examples, both ends and copies' top besides; no span is refused."""
     query = make_query(indexed, test=4)
+    monkeypatch.setattr(span_cost, "_timed", lambda *_: (2.0, 10.0))
+    monkeypatch.setattr(span_cost, "pass_seconds", lambda *_: 1.0)
 
     def cost(name: str, **values: int | str) -> float:
-        return search_seconds(query, name, values)
+        return search_seconds(query, name, {"scope": "last:1", **values})
 
-    assert cost("if_plus", candidates=10) > 0
-    assert cost("if_plus", candidates=20) == pytest.approx(2 * cost("if_plus", candidates=10))
-    assert cost("if_plus", candidates=10**6) == cost("if_plus", scorer="sweep") == 4 * cost("if_plus", candidates=10)
-    assert cost("tracin_plus", candidates=40) == pytest.approx(cost("if_plus", candidates=40) * (40 + 3 * 20) / 40)
+    assert cost("if_plus", candidates=10) == 10 * (10 + 20) + 10
+    assert cost("if_plus", candidates=10**6) == cost("if_plus", scorer="sweep") == 10 * 80 + 40
+    assert cost("tracin_plus", scorer="sweep", copies=4) == 4 * cost("if_plus", scorer="sweep")
+    assert cost("tracin_plus", candidates=10) == cost("if_plus", candidates=10) + 3 * 10 * (10 * 2 + 1)
+    assert cost("if_plus", candidates=10, scope="head") == 10 * (10 + 20), "whole examples are not read for the head"
+
+
+def test_the_cost_is_that_of_the_texts_read(indexed: Workspace) -> None:
+    """Positive for every finder that fits, and refused as the answer would be."""
+    query = make_query(indexed, test=4)
+    for finder in finders_of(indexed):
+        assert search_seconds(query, "if_plus", {"finder": finder}) > 0
     special = make_query(indexed, test=4, token=0)
     assert "no part of the text" in refusal(lambda: search_seconds(special, "if_plus_plus", {}))
     assert search_seconds(special, "if_plus", {}) > 0, "if_plus explains the prediction, whatever is clicked"

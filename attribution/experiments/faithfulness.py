@@ -72,8 +72,9 @@ class Setup:
             quantity, _ = explained_span(query, self.finder)
         planned = plan(query.workspace, self.choices(method, number))
         sides = sides_of(query, quantity, planned, self.run.progress, [])
-        found = Units(query=query, finder=self.finder, sides=sides).score(self.positions, self.run.progress)
-        ordered = [sorted(found[at], key=lambda s: (s.segment, s.start, s.end)) for at in self.positions]
+        units = Units(query=query, finder=self.finder, sides=sides)
+        units.learn(self.positions, self.run.progress)
+        ordered = [sorted(units.known[at], key=lambda s: (s.segment, s.start, s.end)) for at in self.positions]
         return np.array([span.score for spans in ordered for span in spans])
 
 

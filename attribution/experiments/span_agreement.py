@@ -128,7 +128,7 @@ def _agreement(
         first = table.order[scored][: max(tops)].tolist()
         if not first:
             continue
-        examples = training_examples(query, first)
+        examples = training_examples(query.workspace, first)
         units = [()] * len(first) if table.scored.spans is None else _strongest(table, first, examples)
         theirs = _embeddings(classifier, examples, units)
         scale = np.linalg.norm(theirs, axis=1) * np.linalg.norm(mine)

@@ -90,7 +90,7 @@ def _similar(query: Query, progress: Progress, measure: Measure) -> Scored:
     test = _embedded([query.example.texts], device)[0]
 
     def words(positions: Sequence[int]) -> list[list[WordScore]]:
-        examples = training_examples(query, positions)
+        examples = training_examples(query.workspace, positions)
         texts = [texts for example in examples for texts in _erased(example, device)]
         return word_parts(examples, measure(test, _embedded(texts, device)).astype(np.float64))
 

@@ -15,6 +15,7 @@ from attribution.registry import example_method
 from attribution.results import Scored
 from attribution.scoring import SCORERS, Choices
 from attribution.span_scores import explained_span, score_spans
+from attribution.span_search import KIND as MASKED
 from attribution.spans import FINDERS, Finder
 
 FinderName = Annotated[
@@ -30,17 +31,18 @@ Candidates = Annotated[
     Range(
         low=1,
         high=10_000_000,
-        help="Training examples whose spans are scored, by their whole gradient: it misses strong spans in the others.",
+        help="Spans of the training set that are scored exactly: those foretold to be strongest, from either end.",
     ),
 ]
 Scorer = Annotated[
     str,
-    Choice(choices=SCORERS, help="What chooses the candidates: auto, head, index; sweep: score every span exactly."),
+    Choice(choices=SCORERS, help="What the candidates are foretold from: auto, head, index; sweep: score every span."),
 ]
 Copies = Annotated[int, Range(low=1, high=20, help="How many copies of the final model are summed over.")]
 Step = Annotated[float, Range(low=0, above=True, high=1, help="η of the one step that makes a copy.")]
 CopySeed = Annotated[int, Range(low=0, high=2**31 - 1, help="Seed of the copies' mini-batches.")]
 
+SEARCH = ("features", MASKED)
 INVERSE = Choices(scope="last:2", solver="auto")
 COPIES = Choices(scope="last:2", checkpoints="copies")
 
@@ -52,11 +54,11 @@ COPIES = Choices(scope="last:2", checkpoints="copies")
     paper="Huang 2021 §3.1, IF⁺",
     formula=r"\nabla F(x')^\top (H + \lambda I)^{-1} \left(\nabla \ell(z_{-ij}) - \nabla \ell(z)\right)",
     unit="n × the predicted fall of log p when the span's part in its example's loss is removed",
-    cost="one scan of the index, then a row through the exact sweep for each candidate and each of its spans",
+    cost="one scan of the index, then a row through the exact sweep for each candidate and each of their examples",
     weakness="Masking what a label rests on raises the loss: an example that is learnt well can come out an opponent.",
     words=True,
     spans="training",
-    index=("curvature", "factors"),
+    index=("curvature", "factors", *SEARCH),
 )
 def if_plus(
     query: Query,
@@ -96,7 +98,7 @@ def if_plus(
     weakness="A masked text is unlike any the model has seen, on both sides of the product.",
     words=True,
     spans="both",
-    index=("curvature", "factors"),
+    index=("curvature", "factors", *SEARCH),
 )
 def if_plus_plus(
     query: Query,
@@ -139,7 +141,7 @@ def if_plus_plus(
     weakness="As if_plus: the paper's own table has it find examples of another label than the test's.",
     words=True,
     spans="training",
-    index=("factors",),
+    index=("factors", *SEARCH),
 )
 def tracin_plus(
     query: Query,
@@ -179,7 +181,7 @@ def tracin_plus(
     weakness="A masked text is unlike any the model has seen; small steps barely move the gradients.",
     words=True,
     spans="both",
-    index=("factors",),
+    index=("factors", *SEARCH),
 )
 def tracin_plus_plus(
     query: Query,

@@ -54,7 +54,7 @@ def asked_for(query: Query, name: str, settings: cache.Settings) -> None:
     if get_method(name).spans == "none":
         why, offer = "With these parameters every answer passes over the training set", f"Answer in {about}"
     else:
-        why, offer = "Every span is masked once and scored exactly", "Find training spans"
+        why, offer = "Spans of the training set are masked and scored exactly", "Find training spans"
     st.caption(
         f"{why}: {about}. It is made in the background and stays while the dashboard runs; everything else works "
         "meanwhile."

@@ -1,0 +1,163 @@
+"""Which spans of the training examples are worth scoring: foretold by what masking each does to the head's gradient.
+
+A span's score is that of its example less that of the example with the span masked (Huang et al. 2021 §3.1), and an
+index of examples holds no masked one; nor does an example whole foretell what its spans score, for that is nearly all
+from the masked text, whose loss is large. So the penultimate features and logits of every masked text are kept. The
+gradient of the head, (p − e_y) fᵀ, foretells the gradients below it well enough to rank by: a question's scores of
+whole examples, which its index has, are regressed on the head's gradients of these, and the fit is read off at the
+masked ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+
+from attribution.head import HeadUnits, head_units
+from attribution.index import BUILDERS, Part, Progress, load, parts
+from attribution.model import Encoded, Example
+from attribution.spans import Finder, Span
+from attribution.words import erased_rows, training_examples
+from attribution.workspace import Workspace
+
+KIND = "masked_features"
+MOST_TOKENS = 4_000_000
+FITTED = 2000
+RIDGE = 1e-3
+AT_ONCE = 128
+SAMPLE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foretold:
+    """The spans that were looked at, each by its example's position (spans,) and its place among that example's spans.
+
+    `scores` are those foretold, in the unit of the scores given. `examples`: how many training examples were looked at.
+    """
+
+    owner: np.ndarray
+    place: np.ndarray
+    scores: np.ndarray
+    examples: int
+
+    def ends(self, count: int) -> dict[int, set[int]]:
+        """The places of `count` spans, half of them from either end of the ranking, by their examples' positions."""
+        order, half = np.argsort(-self.scores, kind="stable"), (count + 1) // 2
+        chosen: dict[int, set[int]] = {}
+        for at in np.unique(np.concatenate([order[:half], order[max(half, len(order) - (count - half)) :]])):
+            chosen.setdefault(int(self.owner[at]), set()).add(int(self.place[at]))
+        return chosen
+
+
+def search_parts(workspace: Workspace, finder: Finder) -> list[Part]:
+    """What a search reads of the final model: the features of the training texts, whole and with spans masked."""
+    size = {"size": str(finder.size)} if finder.name == "ngrams" else {}
+    return [*parts(workspace, "features"), *parts(workspace, KIND, finder=finder.name, **size)]
+
+
+def foretell(workspace: Workspace, finder: Finder, scores: np.ndarray, progress: Progress) -> Foretold:
+    """The scores of spans, foretold from those of the training examples whole (train,).
+
+    Cost, once its parts are there: a product of every masked text's features with a matrix (labels, width).
+    """
+    features, masked = search_parts(workspace, finder)
+    whole, kept = load(workspace, features, progress), load(workspace, masked, progress)
+    owner = np.asarray(kept["owner"])
+    rows, units, factor = workspace.memo((features, "fit"), lambda: _fitted(_units(workspace, whole)))
+    of_masked = workspace.memo((masked, "units"), lambda: _units(workspace, kept, owner))
+    weights = scipy.linalg.cho_solve((factor, True), scores[rows])
+    along = (units.residuals * weights[:, None]).T @ units.features
+    return Foretold(
+        owner=owner,
+        place=np.asarray(kept["place"]),
+        scores=scores[owner] - of_masked.dot(along),
+        examples=int(kept["examples"][0]),
+    )
+
+
+def mean_spans(workspace: Workspace, part: Part) -> float:
+    """How many spans of those of a part of this kind a training example has, in the mean over a sample."""
+    rows = np.unique(np.linspace(0, len(workspace.train) - 1, SAMPLE).astype(np.int64))
+    return float(np.mean([len(own) for own in find_spans(workspace, rows.tolist(), _finder(part))[1]]))
+
+
+def find_spans(
+    workspace: Workspace, positions: Sequence[int], finder: Finder
+) -> tuple[list[Example], list[list[Span]]]:
+    """Some training examples, encoded, and the spans of each. UserError where the finder does not fit one of them."""
+    table, examples = workspace.train, training_examples(workspace, positions)
+    found = [
+        finder.find(example, dict(table.iloc[at]), f"training example {table.index[at]}")
+        for at, example in zip(positions, examples, strict=True)
+    ]
+    return examples, found
+
+
+def masked_rows(
+    examples: Sequence[Example], spans: Sequence[Sequence[Span]], erased: int
+) -> tuple[Encoded, np.ndarray]:
+    """Each example with one of its spans after the other masked: the encoded rows, and which example each is of."""
+    encoded, owner = erased_rows(examples, [[span.tokens for span in own] for own in spans], erased)
+    masked = np.flatnonzero(np.diff(owner, prepend=-1) == 0)  # an example's first row is whole
+    return {name: [values[row] for row in masked] for name, values in encoded.items()}, owner[masked]
+
+
+def _units(workspace: Workspace, kept: Mapping[str, np.ndarray], owner: np.ndarray | slice = slice(None)) -> HeadUnits:
+    """The head's gradients of texts made of some training examples, under these examples' labels."""
+    labels = workspace.label_ids(workspace.train)[owner]
+    features = np.asarray(kept["features"], dtype=np.float32)
+    return head_units(features, np.asarray(kept["logits"]), labels, bias=False)
+
+
+def _fitted(units: HeadUnits) -> tuple[np.ndarray, HeadUnits, np.ndarray]:
+    """A sample of training examples, their gradients, and the Cholesky factor of K + λI, K their inner products.
+
+    λ is a thousandth of the mean of K's diagonal.
+    """
+    count = len(units.features)
+    rows = np.sort(np.random.default_rng(0).choice(count, min(count, FITTED), replace=False))
+    some = HeadUnits(
+        features=units.features[rows].astype(np.float64),
+        probabilities=units.probabilities[rows],
+        residuals=units.residuals[rows],
+    )
+    products = (some.features @ some.features.T) * (some.residuals @ some.residuals.T)
+    penalty = RIDGE * np.trace(products) / len(rows) + np.finfo(np.float64).tiny
+    products[np.diag_indices(len(rows))] += penalty
+    return rows, some, np.linalg.cholesky(products)
+
+
+def _finder(part: Part) -> Finder:
+    options = dict(part.options)
+    return Finder(name=options["finder"], size=int(options.get("size", 1)))
+
+
+def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:
+    """Examples in random order, until all are read, or MOST_TOKENS. Cost: a forward pass a span."""
+    finder, count, weights = _finder(part), len(workspace.train), workspace.weights(part.checkpoint)
+    order, what = np.random.default_rng(0).permutation(count), f"the training set with spans masked ({finder.name})"
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "logits", "owner", "place")}
+    tokens = looked = 0
+    for first in range(0, count, AT_ONCE):
+        if tokens >= MOST_TOKENS:
+            break
+        some = order[first : first + AT_ONCE]
+        examples, spans = find_spans(workspace, some.tolist(), finder)
+        rows, owner = masked_rows(examples, spans, workspace.classifier.erased_id)
+        features, logits = workspace.classifier.collect(rows, weights=weights)
+        place = np.concatenate([np.arange(len(own)) for own in spans])
+        values = (features.astype(np.float16), logits, some[owner].astype(np.int32), place.astype(np.int32))
+        for name, value in zip(found, values, strict=True):
+            found[name].append(value)
+        looked += len(some)
+        tokens += sum(map(len, rows["input_ids"]))
+        progress(looked, count, what)
+    for name, pieces in found.items():
+        np.save(folder / f"{name}.npy", np.concatenate(pieces))
+    np.save(folder / "examples.npy", np.array([looked]))
+    return (*found, "examples")
+
+
+BUILDERS[KIND] = _build
