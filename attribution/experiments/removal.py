@@ -1,11 +1,9 @@
 """Confidence after removing the most positive, most negative, least influential or random examples (Han 2020)."""
 
-import re
 from typing import Annotated, Any
 
 import numpy as np
 
-from attribution.errors import UserError
 from attribution.experiments.measures import mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.experiments.removing import Together, changes, removal_seconds
@@ -21,7 +19,7 @@ from attribution.experiments.retrained import (
     Seeds,
     chosen_tests,
     explaining_seconds,
-    read_counts,
+    removal_count,
     support,
     usable,
 )
@@ -169,21 +167,8 @@ def _settings(
 ) -> tuple[Plan, list[int], np.ndarray]:
     """The plan, how many examples to remove, and the test positions."""
     plan = make_plan(run.workspace, retrain, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, l2=l2)
-    return plan, _counts(amount, len(run.workspace.train)), chosen_tests(run, tests)
-
-
-def _counts(amount: str, n: int) -> list[int]:
-    """How many examples each amount is of n."""
-    counts = []
-    for part in (part.strip() for part in amount.split(",")):
-        if re.fullmatch(r"\d+(\.\d+)?%", part):
-            share = float(part[:-1]) / 100
-            if not 0 < share < 1:
-                raise UserError(f"amount {part} must be above 0% and below 100%.")
-            counts.append(max(1, round(share * n)))
-        else:
-            counts += read_counts(part, "amount", n)
-    return sorted(set(counts))
+    counts = {removal_count(part, "amount", len(run.workspace.train)) for part in amount.split(",")}
+    return plan, sorted(counts), chosen_tests(run, tests)
 
 
 def _row(method: str, kind: str, count: int, n: int, values: np.ndarray) -> Row:

@@ -1,5 +1,6 @@
 """What the experiments that train again share: their parameters, the scores they follow, and what they read off."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
@@ -141,6 +142,17 @@ def read_counts(text: str, what: str, most: int) -> list[int]:
             raise UserError(f"{what} {part} leaves nothing of the {most} training examples: give less than {most}.")
         counts.append(int(part))
     return sorted(set(counts))
+
+
+def removal_count(part: str, what: str, n: int) -> int:
+    """How many of n examples an amount is, a share with % or a number; UserError for anything else."""
+    part = part.strip()
+    if not re.fullmatch(r"\d+(\.\d+)?%", part):
+        return read_counts(part, what, n)[0]
+    share = float(part[:-1]) / 100
+    if not 0 < share < 1:
+        raise UserError(f"{what} {part} must be above 0% and below 100%.")
+    return max(1, round(share * n))
 
 
 def lost_labels(run: Run, rows: np.ndarray) -> list[str]:

@@ -1,30 +1,42 @@
-"""Whether the spans that explain a span mean what it means (Huang et al. 2021 §4.1–4.2, §6.2)."""
+"""Whether the spans that explain a span mean what it does, and whether removing them hurts (Huang et al. 2021 §4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 
 from attribution.errors import UserError
+from attribution.experiments.accuracy_loss import accuracy_losses, read_shares
 from attribution.experiments.measures import drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment, settings_of
+from attribution.experiments.retrained import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    Penalty,
+    Retrain,
+    Seeds,
+)
 from attribution.model import Classifier, Encoded, Example, length_sorted_batches
 from attribution.parameters import Choice, Name, Range
 from attribution.query import Query, make_query
 from attribution.registry import run_method
 from attribution.results import ScoreTable
+from attribution.retraining import Plan, Retrainer, make_plan
 from attribution.span_scores import explained_span
 from attribution.spans import FINDERS, Finder, spans_at
 from attribution.words import erased_rows, training_examples
 
 TOP = 10
+REMOVED = ("20%", "50%")
+VERSION = 2
 METHODS = ("influence", "if_plus", "if_plus_plus", "tracinf", "tracin_plus", "tracin_plus_plus")
 MODEL = (
     "RoBERTa-large fine-tuned on {0}, each example with the span of its aspect, 200 test examples; no error, in per "
-    "cent there. Ral, which retrains, is not measured here"
+    "cent there"
 )
-# Sag and Lag at the first top, then at the second, in per cent, for METHODS in their order.
+# Sag and Lag at the first top, then at the second, then Ral, in per cent, for METHODS in their order.
 TABLE_3 = {
     "MAMS": (
         100,
@@ -32,6 +44,8 @@ TABLE_3 = {
         (21.63, 25.66, 65.41, 38.20, 8.60, 78.03),
         (14.65, 15.10, 19.83, 15.97, 19.54, 21.32),
         (26.07, 25.66, 62.52, 43.19, 6.27, 75.02),
+        (9.80, 5.64, 3.55, 9.80, 11.89, 16.05),
+        (28.55, 1.47, 18.14, 22.30, 5.64, 18.14),
     ),
     "sentihood": (
         50,
@@ -39,29 +53,40 @@ TABLE_3 = {
         (53.00, 41.91, 61.96, 55.91, 18.22, 66.65),
         (3.56, 7.82, 22.21, 1.78, 1.61, 23.43),
         (56.38, 44.05, 63.16, 59.66, 17.49, 66.72),
+        (10.56, 16.21, 6.91, 9.23, 6.91, 9.23),
+        (16.21, 18.53, 11.05, 27.83, 9.23, 4.58),
     ),
 }
+NOTHING: Row = {"k": None, "removed": None, "sag": None, "lag": None, "ral": None}
 PAPER = [
-    {"method": m, "data": data, "k": k, "sag": sag / 100, "lag": lag / 100, "differs": MODEL.format(data)}
-    for data, (second, *values) in TABLE_3.items()
-    for k, sags, lags in ((TOP, values[0], values[1]), (second, values[2], values[3]))
-    for m, sag, lag in zip(METHODS, sags, lags, strict=True)
+    {"method": m, "data": data, **NOTHING, **told, "differs": MODEL.format(data)}
+    for data, (second, sags, lags, more_sags, more_lags, *rals) in TABLE_3.items()
+    for at, m in enumerate(METHODS)
+    for told in (
+        {"k": TOP, "sag": sags[at] / 100, "lag": lags[at] / 100},
+        {"k": second, "sag": more_sags[at] / 100, "lag": more_lags[at] / 100},
+        *({"removed": share, "ral": ral[at] / 100} for share, ral in zip(REMOVED, rals, strict=True)),
+    )
 ]
 
 
-def _seconds(run: Run, *, tests: int, **values: Any) -> float:
+def _seconds(run: Run, *, tests: int, remove: str, seeds: int, top: int, **values: Any) -> float:
+    values, plan = _split(run, values)
     ids, seconds = drawn_tests(run, 2), 0.0
     for done, method in enumerate(run.controlled, start=1):
         queries = [make_query(run.workspace, test=test) for test in ids]
         seconds += [_answer(run, query, method, values).seconds for query in queries][-1]
         run.progress(done, len(run.controlled), "methods timed")
-    return seconds * len(drawn_tests(run, tests))
+    n, everyone = len(run.workspace.train), np.arange(len(run.workspace.test))
+    sizes = [n, *[n - count for count in read_shares(remove, n).values()] * len(run.controlled)]
+    models = Retrainer(run.workspace, plan, everyone, run.kept, run.progress)
+    return seconds * len(drawn_tests(run, tests)) + models.seconds(sizes * seeds)
 
 
 @experiment(
     title="Agreement of spans in meaning and label",
     paper="Huang 2021 §4.1–4.2, Table 3",
-    cost="one question a test example and method; those of spans take some seconds each",
+    cost="one question a test example and method, those of spans some seconds each; shares × methods retrainings",
     methods=METHODS,
     small={"tests": 3, "candidates": 20},
     estimate=_seconds,
@@ -71,36 +96,60 @@ def span_agreement(
     *,
     tests: Annotated[int, Range(low=1, high=1_000_000, help="Test examples at most, drawn.")] = 10,
     finder: Annotated[str, Choice(choices=FINDERS, help="How spans are found, as for the methods.")] = "clauses",
-    candidates: Annotated[
-        int, Range(low=2, high=10_000_000, help="Training examples whose spans are scored, as for the methods.")
-    ] = 120,
+    candidates: Annotated[int, Range(low=2, high=10_000_000, help="Spans that are scored, as for the methods.")] = 300,
     top: Annotated[int, Range(low=TOP + 1, high=10_000, help="How many top spans count, besides the top 10.")] = 50,
     scope: Annotated[
         str, Name(choices=("", "head", "last:2"), help="Parameters of gradient methods; none: each method's own.")
     ] = "",
+    remove: Annotated[
+        str, Name(choices=("20%,50%", "20%"), help="How much of the training set goes for Ral: shares or numbers.")
+    ] = ",".join(REMOVED),
+    retrain: Retrain = "refit",
+    epochs: Epochs = 0,
+    learning_rate: LearningRate = 0.0,
+    batch_size: BatchSize = 0,
+    l2: Penalty = 0.001,
+    seeds: Seeds = 1,
 ) -> Findings:
-    """Sag@k and Lag@k of the top 10 and `top` training spans, or whole training examples where these are the unit.
+    """Sag@k and Lag@k of the top 10 and `top` training spans, or whole training examples where these are the unit; Ral.
 
     Sag (`sag`, −1 to 1) is the mean cosine of a top span's embedding with that of the test text's most important span,
     under every method; a span's embedding is the final state of the first token less that with the span masked, a whole
     example's that state itself. Lag (`lag`, 0 to 1) is the share of them with the label that is explained, the
     predicted one. Means over the test examples with standard errors, beside a random control of whole examples. A
     test example without a span is left out (`n`).
+
+    Ral (`ral`) is what accuracy on all test examples loses when the training examples that lead in the sum of the
+    scores over the asked test examples are removed and the model is trained again: positive = it gets worse. Means over
+    the seeds. What no search scored has 0; such ties are broken at random.
     """
-    values = {"finder": finder, "candidates": candidates, "scope": scope}
+    given = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "l2": l2, "retrain": retrain}
+    values, plan = _split(run, {"finder": finder, "candidates": candidates, "scope": scope, **given})
+    shares = read_shares(remove, len(run.workspace.train))
     methods, ids, tops, sags, lags = list(run.controlled), drawn_tests(run, tests), (TOP, top), [], []
+    total = np.zeros((len(methods), len(run.workspace.train)))
     for done, test in enumerate(ids, start=1):
         question = {"experiment": "span_agreement", "test": test, "methods": methods, **values}
-        question |= {"tops": tops, "seed": run.seed}
+        question |= {"tops": tops, "seed": run.seed, "version": VERSION}
         found = run.kept(question, lambda test=test: _agreement(run, test, methods, tops, values))
         sags.append(found["sag"])
         lags.append(found["lag"])
+        total += found["scores"]
         run.progress(done, len(ids), "test examples explained")
     if not np.isfinite(sags).any():
         raise UserError(f"finder={finder} finds no span in any of the {len(ids)} test examples.")
-    rows = _rows(methods, tops, np.array(sags), np.array(lags))
+    losses, notes = accuracy_losses(run, plan, dict(zip(methods, total, strict=True)), shares, seeds)
+    rows = _rows(methods, tops, np.array(sags), np.array(lags)) + _loss_rows(losses, shares)
     told = {f"sag@{row['k']}, {row['method']}": row["sag"] for row in rows if row["sag"] is not None}
-    return Findings(summary={"tests": len(ids), **told}, table=rows, paper=PAPER)
+    told |= {f"ral {row['removed']}, {row['method']}": row["ral"] for row in rows if row["ral"] is not None}
+    return Findings(summary={"tests": len(ids), **told}, table=rows, paper=PAPER, notes=(*notes, plan.sentence()))
+
+
+def _split(run: Run, values: Mapping[str, Any]) -> tuple[dict[str, Any], Plan]:
+    """The settings of the methods, and the plan of the retrainings."""
+    of_methods = ("finder", "candidates", "scope")
+    rest: dict[str, Any] = {name: value for name, value in values.items() if name not in (*of_methods, "retrain")}
+    return {name: values[name] for name in of_methods}, make_plan(run.workspace, values["retrain"], **rest)
 
 
 def _answer(run: Run, query: Query, method: str, values: dict[str, Any]) -> ScoreTable:
@@ -114,16 +163,21 @@ def _answer(run: Run, query: Query, method: str, values: dict[str, Any]) -> Scor
 def _agreement(
     run: Run, test: int, methods: Sequence[str], tops: Sequence[int], values: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Sag and Lag of every method at every top for one test example: (methods, tops); NaN without a test span."""
+    """Sag and Lag of every method at every top for one test example: (methods, tops), NaN without a test span.
+
+    And every method's scores, 0 without one: (methods, train).
+    """
     query, classifier = make_query(run.workspace, test=test), run.workspace.classifier
     quantity, _ = explained_span(query, Finder(name=values["finder"]))
     sag, lag = np.full((2, len(methods), len(tops)), np.nan)
+    scores = np.zeros((len(methods), len(run.workspace.train)), dtype=np.float32)
     if not quantity.tokens:
-        return {"sag": sag, "lag": lag}
+        return {"sag": sag, "lag": lag, "scores": scores}
     mine = _embeddings(classifier, [query.example], [quantity.tokens])[0]
     same = run.workspace.label_ids(run.workspace.train) == query.label
     for m, method in enumerate(methods):
         table = _answer(run, query, method, values)
+        scores[m] = table.scores
         scored = table.scores[table.order] != 0  # what was not searched for spans has 0
         first = table.order[scored][: max(tops)].tolist()
         if not first:
@@ -135,7 +189,16 @@ def _agreement(
         cosines = np.divide(theirs @ mine, scale, out=np.zeros(len(first)), where=scale > 0)
         for k, size in enumerate(tops):
             sag[m, k], lag[m, k] = cosines[:size].mean(), same[first[:size]].mean()
-    return {"sag": sag, "lag": lag}
+    return {"sag": sag, "lag": lag, "scores": scores}
+
+
+def _loss_rows(losses: Mapping[tuple[str, str], np.ndarray], shares: Mapping[str, int]) -> list[Row]:
+    made: list[Row] = []
+    for (method, share), values in losses.items():
+        mean, error = mean_error(values)
+        row = {"method": method, **NOTHING, "k": shares[share], "removed": share, "ral": mean}
+        made.append({**row, "sag_error": None, "lag_error": None, "ral_error": error, "n": len(values)})
+    return made
 
 
 def _strongest(table: ScoreTable, top: list[int], examples: Sequence[Example]) -> list[tuple[int, ...]]:
@@ -184,6 +247,7 @@ def _rows(methods: Sequence[str], tops: Sequence[int], sags: np.ndarray, lags: n
         for t, top in enumerate(tops):
             sag, sag_error = mean_error(sags[:, m, t])
             lag, lag_error = mean_error(lags[:, m, t])
-            row = {"method": method, "k": top, "sag": sag, "sag_error": sag_error, "lag": lag, "lag_error": lag_error}
-            made.append({**row, "n": int(np.isfinite(sags[:, m, t]).sum())})
+            row = {"method": method, **NOTHING, "k": top, "sag": sag, "lag": lag}
+            errors = {"sag_error": sag_error, "lag_error": lag_error, "ral_error": None}
+            made.append({**row, **errors, "n": int(np.isfinite(sags[:, m, t]).sum())})
     return made

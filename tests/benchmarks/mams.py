@@ -49,11 +49,15 @@ def make_workspace(data: Path, folder: Path, count: int, device: str, model: str
 
 
 def beside(found: list[dict[str, Any]], paper: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows found, each with the paper's Sag and Lag of the same method and k on MAMS."""
-    told = {(row["method"], row["k"]): row for row in paper if row["data"] == "MAMS"}
-    published = [told.get((row["method"], row["k"]), {}) for row in found]
+    """The rows found, each with the paper's own of the same method and k, or share that is removed, on MAMS."""
+
+    def key(row: dict[str, Any]) -> tuple[str, str | int]:
+        return row["method"], row["removed"] or row["k"]
+
+    told = {key(row): row for row in paper if row["data"] == "MAMS"}
+    published = [told.get(key(row), {}) for row in found]
     return [
-        {**row, **{f"paper_{name}": own.get(name) for name in ("sag", "lag")}}
+        {**row, **{f"paper_{name}": own.get(name) for name in ("sag", "lag", "ral")}}
         for row, own in zip(found, published, strict=True)
     ]
 
@@ -65,7 +69,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where the workspace and its answers stay, for another run")
     parser.add_argument("--train", type=int, default=0, help="training rows, drawn with a fixed seed; 0: all 11,186")
     parser.add_argument("--tests", type=int, default=200, help="test examples, as the paper's 200")
-    parser.add_argument("--candidates", type=int, default=300, help="training examples whose spans are scored")
+    parser.add_argument("--candidates", type=int, default=300, help="spans that are scored")
+    parser.add_argument("--retrain", default="auto", help="what is trained again for Ral: auto, refit, head, last:2")
     parser.add_argument("--model", default=MODEL, help="an encoder or classifier, as influscope new takes it")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
@@ -77,6 +82,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         workspace = make_workspace(data, folder, given.train, given.device, given.model)
         asked = {"tests": given.tests, "candidates": given.candidates, "finder": "aspect", "top": TOP}
+        asked["retrain"] = given.retrain
         report = run_experiment(workspace, EXPERIMENT, parameters=asked, progress=Reporter()).describe()
         accuracy = workspace.checkpoints[-1].test_accuracy
     rows = beside(report["table"], report["paper"] or [])
