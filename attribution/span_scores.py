@@ -56,14 +56,16 @@ def score_spans(
     chosen = None if choices.scorer == "sweep" else _candidates(units, candidates, progress, found_notes)
     searched = list(range(count)) if chosen is None else sorted(chosen)
     units.learn(searched, progress, chosen)
+    exact_rows = None
     if chosen is not None:
-        searched = _ends(units.strongest(count), searched)
-        units.learn(searched, silent)
+        ends = _ends(units.strongest(count), searched)
+        units.learn(ends, silent)
+        exact_rows = None if copied else np.intersect1d(np.argsort(-units.strongest(count))[:SHOWN], ends)
     quick = Scored(
         scores=units.strongest(count),
         scorer=planned.scorer,
         exact=chosen is None and not copied,
-        exact_rows=None if chosen is None or copied else np.array(searched, dtype=np.int64),
+        exact_rows=exact_rows,
         quantity=quantity.name,
         notes=tuple(found_notes),
         scope=choices.scope,
