@@ -124,7 +124,7 @@ def _fitted(units: HeadUnits) -> tuple[np.ndarray, HeadUnits, np.ndarray]:
         residuals=units.residuals[rows],
     )
     products = (some.features @ some.features.T) * (some.residuals @ some.residuals.T)
-    penalty = RIDGE * np.trace(products) / len(rows) + np.finfo(np.float64).tiny
+    penalty = max(RIDGE * np.trace(products) / len(rows), np.finfo(np.float64).eps)
     products[np.diag_indices(len(rows))] += penalty
     return rows, some, np.linalg.cholesky(products)
 
