@@ -18,7 +18,7 @@ from attribution.registry import get_method
 from attribution.scope import Scope
 from attribution.scoring import kept_states, plan
 from attribution.span_search import KIND as MASKED
-from attribution.span_search import mean_spans
+from attribution.span_search import forward_passes
 from attribution.sweep import sweep
 from attribution.workspace import Workspace
 
@@ -54,13 +54,13 @@ def build_seconds(workspace: Workspace, missing: Sequence[Part]) -> float | None
     """About how long it takes to build these parts; None where nothing was built here that they can be held against.
 
     As long as a part of the same kind took; for a kind that is new, three times the features, which are one pass.
-    Masked texts are read as often as a training example has spans.
+    Of masked texts there is one for every span.
     """
     took = _built(workspace)
 
     def seconds(part: Part) -> float | None:
         if part.kind == MASKED:
-            return mean_spans(workspace, part) * took["features"] if "features" in took else None
+            return forward_passes(workspace, part) * took["features"] if "features" in took else None
         return took.get(part.kind, AN_INDEX * took["features"] if "features" in took else None)
 
     each = [seconds(part) for part in missing]

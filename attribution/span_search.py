@@ -77,10 +77,14 @@ def foretell(workspace: Workspace, finder: Finder, scores: np.ndarray, progress:
     )
 
 
-def mean_spans(workspace: Workspace, part: Part) -> float:
-    """How many spans of those of a part of this kind a training example has, in the mean over a sample."""
-    rows = np.unique(np.linspace(0, len(workspace.train) - 1, SAMPLE).astype(np.int64))
-    return float(np.mean([len(own) for own in find_spans(workspace, rows.tolist(), _finder(part))[1]]))
+def forward_passes(workspace: Workspace, part: Part) -> float:
+    """How many times the training set's tokens a part of this kind reads, judged by a sample of training examples."""
+    count = len(workspace.train)
+    rows = np.unique(np.linspace(0, count - 1, SAMPLE).astype(np.int64))
+    examples, spans = find_spans(workspace, rows.tolist(), _finder(part))
+    lengths = np.array([len(example.tokens) for example in examples])
+    masked = float(lengths @ [len(own) for own in spans])
+    return min(masked, MOST_TOKENS * len(rows) / count) / float(lengths.sum())
 
 
 def find_spans(
@@ -153,7 +157,7 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
             found[name].append(value)
         looked += len(some)
         tokens += sum(map(len, rows["input_ids"]))
-        progress(looked, count, what)
+        progress(max(looked, min(count, count * tokens // MOST_TOKENS)), count, what)
     for name, pieces in found.items():
         np.save(folder / f"{name}.npy", np.concatenate(pieces))
     np.save(folder / "examples.npy", np.array([looked]))

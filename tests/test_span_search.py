@@ -95,11 +95,15 @@ def test_texts_without_spans_have_no_score(workspace: Workspace, tmp_path: Any) 
     assert not found.scores.any() and found.scored.exact
 
 
-def test_the_estimate_of_the_build_counts_spans(fresh: Workspace) -> None:
-    """As many passes over the training set as an example has spans, in the time that the features took."""
+def test_the_estimate_of_the_build_counts_what_is_read(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that the features took, for as many tokens as all masked texts have, or as are read at most."""
     features, masked_texts = search_parts(fresh, FINDER)
     assert build_seconds(fresh, [masked_texts]) is None
     build(fresh, [features])
-    spans = np.mean([len(windows(fresh, encoded(fresh, row))) for _, row in fresh.train.iterrows()])
-    (took,) = [build_seconds(fresh, [features])]
-    assert took and build_seconds(fresh, [masked_texts]) == pytest.approx(took * spans, rel=0.2)
+    inputs = [encoded(fresh, row) for _, row in fresh.train.iterrows()]
+    lengths = [of["input_ids"].shape[1] for of in inputs]
+    read = sum(length * len(windows(fresh, of)) for length, of in zip(lengths, inputs, strict=True))
+    took = build_seconds(fresh, [features])
+    assert took and build_seconds(fresh, [masked_texts]) == pytest.approx(took * read / sum(lengths), rel=0.2)
+    monkeypatch.setattr(span_search, "MOST_TOKENS", read // 10)
+    assert build_seconds(fresh, [masked_texts]) == pytest.approx(took * read / 10 / sum(lengths), rel=0.2)
