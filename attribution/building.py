@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from attribution.errors import UserError
-from attribution.factor_index import KIND, finish_shard, shard_count
+from attribution.factor_index import KIND, finish_rows, shard_count
 from attribution.index import Part, Progress, parts, unfinished
 from attribution.registry import get_method
 from attribution.scope import make_scope
@@ -58,4 +58,4 @@ def build_shards(workspace: Workspace, wanted: list[Part], workers: int, progres
 
 def _one_shard(directory: Path, device: str, part: Part, number: int, folder: Path, threads: int) -> None:
     torch.set_num_threads(threads)
-    finish_shard(open_workspace(directory, device=device), part, number, folder)
+    finish_rows(open_workspace(directory, device=device), part, number, folder)

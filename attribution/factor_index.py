@@ -4,7 +4,6 @@ A part holds shards of 1,024 training examples, each made on its own from the mo
 listing of checksums, so that an interrupted build goes on where it was and a damaged shard alone is made again.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from attribution.factors import Matrix, Pair, Pass, fast_dtype, leading, run_pass, spanned
-from attribution.index import BUILDERS, Part, Progress, checksums, is_sound, load, parts, silent
+from attribution.index import BUILDERS, Part, Progress, finish_shard, load, parts, silent
 from attribution.model import Classifier, Encoded, Entering, length_sorted_batches
 from attribution.scope import Scope, make_scope
-from attribution.storage import write_atomically
 from attribution.workspace import Workspace
 
 KIND = "factors"
@@ -224,24 +222,21 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
     """Finish every shard that is not finished."""
     names = []
     for number in range(shard_count(workspace)):
-        names += finish_shard(workspace, part, number, folder, progress)
+        names += finish_rows(workspace, part, number, folder, progress)
         progress(min((number + 1) * SHARD, len(workspace.train)), len(workspace.train), _what(part))
     np.save(folder / "ranks.npy", choose_ranks(workspace, part))
     return "ranks", *names
 
 
-def finish_shard(workspace: Workspace, part: Part, number: int, folder: Path, progress: Progress = silent) -> list[str]:
+def finish_rows(workspace: Workspace, part: Part, number: int, folder: Path, progress: Progress = silent) -> list[str]:
     """Make one shard in a folder unless it is there and sound; the names of its arrays."""
-    name = f"shard-{number:04d}"
-    listing = f"{name}.json"
-    if not is_sound(folder, listing):
+
+    def make() -> dict[str, np.ndarray]:
         rows = np.arange(number * SHARD, min((number + 1) * SHARD, len(workspace.train)))
         made = make_shard(workspace, part, rows, choose_ranks(workspace, part), progress)
-        own = {name if suffix == "pairs" else f"{name}-{suffix}": array for suffix, array in made.items()}
-        for file, array in own.items():
-            np.save(folder / f"{file}.npy", array)
-        write_atomically(folder / listing, json.dumps({"arrays": checksums(folder, own)}).encode())
-    return list(json.loads((folder / listing).read_text(encoding="utf8"))["arrays"])
+        return {"" if name == "pairs" else name: array for name, array in made.items()}
+
+    return finish_shard(folder, number, make)
 
 
 def _what(part: Part) -> str:

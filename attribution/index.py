@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,20 @@ def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def finish_shard(folder: Path, number: int, make: Callable[[], Mapping[str, np.ndarray]]) -> list[str]:
+    """Make the arrays of one shard in a folder, unless it is there and sound; the names under which they lie there.
+
+    A shard is whole once its listing of checksums is written. `make` gives the arrays by name, "" for the shard's own.
+    """
+    listing = folder / f"shard-{number:04d}.json"
+    if not is_sound(folder, listing.name):
+        own = {f"{listing.stem}-{name}" if name else listing.stem: array for name, array in make().items()}
+        for name, array in own.items():
+            np.save(folder / f"{name}.npy", array)
+        write_atomically(listing, json.dumps({"arrays": checksums(folder, own)}).encode())
+    return list(json.loads(listing.read_text(encoding="utf8"))["arrays"])
 
 
 def unfinished(folder: Path) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.linalg
 
 from attribution.head import HeadUnits, head_units
-from attribution.index import BUILDERS, Part, Progress, load, parts
+from attribution.index import BUILDERS, Part, Progress, finish_shard, load, parts
 from attribution.model import Encoded, Example
 from attribution.spans import Finder, Span
 from attribution.words import erased_rows, training_examples
@@ -26,8 +26,9 @@ KIND = "masked_features"
 MOST_TOKENS = 4_000_000
 FITTED = 2000
 RIDGE = 1e-3
-AT_ONCE = 128
+SHARD = 512
 SAMPLE = 32
+ARRAYS = ("features", "logits", "owner", "place", "looked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,16 @@ class Foretold:
         return chosen
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Masked:
+    """The head's gradients of all masked texts, and as in `Foretold` whose spans they are of."""
+
+    owner: np.ndarray
+    place: np.ndarray
+    units: HeadUnits
+    examples: int
+
+
 def search_parts(workspace: Workspace, finder: Finder) -> list[Part]:
     """What a search reads of the final model: the features of the training texts, whole and with spans masked."""
     size = {"size": str(finder.size)} if finder.name == "ngrams" else {}
@@ -64,16 +75,15 @@ def foretell(workspace: Workspace, finder: Finder, scores: np.ndarray, progress:
     """
     features, masked = search_parts(workspace, finder)
     whole, kept = load(workspace, features, progress), load(workspace, masked, progress)
-    owner = np.asarray(kept["owner"])
     rows, units, factor = workspace.memo((features, "fit"), lambda: _fitted(_units(workspace, whole)))
-    of_masked = workspace.memo((masked, "units"), lambda: _units(workspace, kept, owner))
+    found = workspace.memo((masked, "read"), lambda: _read(workspace, kept))
     weights = scipy.linalg.cho_solve((factor, True), scores[rows])
     along = (units.residuals * weights[:, None]).T @ units.features
     return Foretold(
-        owner=owner,
-        place=np.asarray(kept["place"]),
-        scores=scores[owner] - of_masked.dot(along),
-        examples=int(kept["examples"][0]),
+        owner=found.owner,
+        place=found.place,
+        scores=scores[found.owner] - found.units.dot(along),
+        examples=found.examples,
     )
 
 
@@ -108,6 +118,14 @@ def masked_rows(
     return {name: [values[row] for row in masked] for name, values in encoded.items()}, owner[masked]
 
 
+def _read(workspace: Workspace, kept: Mapping[str, np.ndarray]) -> _Masked:
+    """What a part of this kind holds, its shards put together."""
+    shards = sorted({name.rpartition("-")[0] for name in kept})
+    read = {name: np.concatenate([kept[f"{shard}-{name}"] for shard in shards]) for name in ARRAYS}
+    units = _units(workspace, read, read["owner"])
+    return _Masked(owner=read["owner"], place=read["place"], units=units, examples=int(read["looked"].sum()))
+
+
 def _units(workspace: Workspace, kept: Mapping[str, np.ndarray], owner: np.ndarray | slice = slice(None)) -> HeadUnits:
     """The head's gradients of texts made of some training examples, under these examples' labels."""
     labels = workspace.label_ids(workspace.train)[owner]
@@ -139,29 +157,40 @@ def _finder(part: Part) -> Finder:
 
 
 def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -> tuple[str, ...]:
-    """Examples in random order, until all are read, or MOST_TOKENS. Cost: a forward pass a span."""
+    """Examples in random order, until all are read, or MOST_TOKENS. Cost: a forward pass a span.
+
+    A shard is of SHARD examples; an interrupted build goes on after those that are finished.
+    """
     finder, count, weights = _finder(part), len(workspace.train), workspace.weights(part.checkpoint)
     order, what = np.random.default_rng(0).permutation(count), f"the training set with spans masked ({finder.name})"
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "logits", "owner", "place")}
-    tokens = looked = 0
-    for first in range(0, count, AT_ONCE):
+    names: list[str] = []
+    tokens = 0
+    for number, first in enumerate(range(0, count, SHARD)):
         if tokens >= MOST_TOKENS:
             break
-        some = order[first : first + AT_ONCE]
-        examples, spans = find_spans(workspace, some.tolist(), finder)
-        rows, owner = masked_rows(examples, spans, workspace.classifier.erased_id)
-        features, logits = workspace.classifier.collect(rows, weights=weights)
-        place = np.concatenate([np.arange(len(own)) for own in spans])
-        values = (features.astype(np.float16), logits, some[owner].astype(np.int32), place.astype(np.int32))
-        for name, value in zip(found, values, strict=True):
-            found[name].append(value)
-        looked += len(some)
-        tokens += sum(map(len, rows["input_ids"]))
-        progress(max(looked, min(count, count * tokens // MOST_TOKENS)), count, what)
-    for name, pieces in found.items():
-        np.save(folder / f"{name}.npy", np.concatenate(pieces))
-    np.save(folder / "examples.npy", np.array([looked]))
-    return (*found, "examples")
+        some = order[first : first + SHARD]
+
+        def make(some: np.ndarray = some, first: int = first) -> dict[str, np.ndarray]:
+            examples, spans = find_spans(workspace, some.tolist(), finder)
+            rows, owner = masked_rows(examples, spans, workspace.classifier.erased_id)
+
+            def note(done: int) -> None:
+                progress(first + len(some) * done // len(owner), count, what)
+
+            features, logits = workspace.classifier.collect(rows, weights=weights, progress=note)
+            return {
+                "features": features.astype(np.float16),
+                "logits": logits,
+                "owner": some[owner],
+                "place": np.concatenate([np.arange(len(own)) for own in spans]),
+                "looked": np.array([len(some)]),
+                "tokens": np.array([sum(map(len, rows["input_ids"]))]),
+            }
+
+        names += finish_shard(folder, number, make)
+        tokens += int(np.load(folder / f"{names[-1].rpartition('-')[0]}-tokens.npy")[0])
+        progress(min(count, max(first + SHARD, count * tokens // MOST_TOKENS)), count, what)
+    return tuple(names)
 
 
 BUILDERS[KIND] = _build

@@ -20,9 +20,16 @@ from tests.test_span_methods import every_span, masked, windows
 FINDER = Finder(name="ngrams", size=2)
 
 
+def kept_of(workspace: Workspace) -> dict[str, np.ndarray]:
+    """The arrays that the index keeps, its shards one after the other."""
+    kept = load(workspace, search_parts(workspace, FINDER)[1])
+    names = {name.rpartition("-")[2] for name in kept}
+    return {own: np.concatenate([kept[n] for n in sorted(kept) if n.endswith(f"-{own}")]) for own in names}
+
+
 def test_kept_are_the_features_of_masked_texts(workspace: Workspace) -> None:
     """Every window of every example, by a plain model on ids masked by hand; each span knows its example and place."""
-    kept = load(workspace, search_parts(workspace, FINDER)[1])
+    kept = kept_of(workspace)
     model, seen = own_model(workspace), []
     model.get_submodule("classifier").register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))
     rows = {key: at for at, key in enumerate(zip(kept["owner"].tolist(), kept["place"].tolist(), strict=True))}
@@ -33,7 +40,7 @@ def test_kept_are_the_features_of_masked_texts(workspace: Workspace) -> None:
             with torch.no_grad():
                 logits = model(**masked(inputs, tokens)).logits[0]
             expected[at, place] = (seen.pop().numpy(), logits.numpy())
-    assert rows.keys() == expected.keys() and kept["examples"] == [40]
+    assert rows.keys() == expected.keys() and kept["looked"].sum() == 40
     for key, (features, logits) in expected.items():
         np.testing.assert_allclose(kept["features"][rows[key]], features, rtol=2e-3, atol=1e-3)
         np.testing.assert_allclose(kept["logits"][rows[key]], logits, rtol=1e-4, atol=1e-5)
@@ -81,11 +88,34 @@ def test_both_ends_are_searched() -> None:
 def test_a_large_training_set_is_looked_at_in_part(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more masked texts than are to be read some examples' are, and the answer says how many."""
     monkeypatch.setattr(span_search, "MOST_TOKENS", 500)
-    monkeypatch.setattr(span_search, "AT_ONCE", 8)
+    monkeypatch.setattr(span_search, "SHARD", 8)
     found = attribute(fresh, "if_plus", test=3, scope="head", finder="ngrams", size=2, candidates=10_000)
-    looked = int(load(fresh, search_parts(fresh, FINDER)[1])["examples"][0])
+    looked = int(kept_of(fresh)["looked"].sum())
     assert 0 < looked < 40 and looked % 8 == 0 and np.count_nonzero(found.scores) == looked
     assert f"beyond the {looked} of 40 examples" in found.scored.notes[-1] and not found.scored.exact
+
+
+def test_an_interrupted_build_goes_on(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards that were finished are not made again, and the whole is what one build makes."""
+    monkeypatch.setattr(span_search, "SHARD", 8)
+    made: list[int] = []
+    collect = fresh.classifier.collect
+
+    def counted(encoded: Any, **options: Any) -> Any:
+        made.append(len(encoded["input_ids"]))
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return collect(encoded, **options)
+
+    build(fresh, search_parts(fresh, FINDER)[:1])
+    monkeypatch.setattr(fresh.classifier, "collect", counted)
+    with pytest.raises(KeyboardInterrupt):
+        build(fresh, search_parts(fresh, FINDER))
+    build(fresh, search_parts(fresh, FINDER))
+    kept = kept_of(fresh)
+    assert (
+        len(made) == 6 and sum(made) - made[2] == len(kept["owner"]) and sorted(set(kept["owner"])) == list(range(40))
+    )
 
 
 def test_texts_without_spans_have_no_score(workspace: Workspace, tmp_path: Any) -> None:
