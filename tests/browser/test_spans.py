@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from attribution.index import build
-from attribution.registry import standard_parts
+from attribution.registry import required_parts, standard_parts
 from tests.browser.test_app import word
 from tests.browser.waiting import click, click_token, settled
 from tests.tiny import BAD, FILLER, GOOD, workspace_of
@@ -27,7 +27,7 @@ def clauses(launch, tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     folder: Path = tmp_path_factory.mktemp("clauses")
     workspace = workspace_of(folder, pd.DataFrame(rows), pd.DataFrame(rows[::5]))
-    build(workspace, standard_parts(workspace))
+    build(workspace, [*standard_parts(workspace), *required_parts(workspace, "if_plus_plus")])
     return launch(workspace.directory)
 
 
