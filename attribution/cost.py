@@ -57,14 +57,15 @@ def build_seconds(workspace: Workspace, missing: Sequence[Part]) -> float | None
     Of masked texts there is one for every span.
     """
     took = _built(workspace)
+    one = took.get("features")
 
     def seconds(part: Part) -> float | None:
         if part.kind == MASKED:
-            return forward_passes(workspace, part) * took["features"] if "features" in took else None
-        return took.get(part.kind, AN_INDEX * took["features"] if "features" in took else None)
+            return None if one is None else forward_passes(workspace, part) * one
+        return took.get(part.kind, None if one is None else AN_INDEX * one)
 
     each = [seconds(part) for part in missing]
-    return None if None in each else float(sum(one for one in each if one is not None))
+    return None if None in each else float(sum(found for found in each if found is not None))
 
 
 def _built(workspace: Workspace) -> dict[str, float]:

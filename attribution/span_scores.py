@@ -80,7 +80,7 @@ def score_spans(
         rows = rows[quick.scores[rows] != 0][:SHOWN]
         exact = Units(query=query, finder=finder, sides=sides)
         exact.learn(rows.tolist(), progress)
-        exact.known.update({at: spans for at, spans in units.known.items() if at not in exact.known})
+        exact.known.update(units.known | exact.known)
         return replace(
             quick, scores=exact.strongest(count), exact_rows=rows, words=exact.words, spans=exact.spans, rerank=None
         )

@@ -18,6 +18,7 @@ import scipy.linalg
 from attribution.head import HeadUnits, head_units
 from attribution.index import BUILDERS, Part, Progress, finish_shard, load, parts
 from attribution.model import Encoded, Example
+from attribution.query import sample_ids
 from attribution.spans import Finder, Span
 from attribution.words import erased_rows, training_examples
 from attribution.workspace import Workspace
@@ -89,12 +90,11 @@ def foretell(workspace: Workspace, finder: Finder, scores: np.ndarray, progress:
 
 def forward_passes(workspace: Workspace, part: Part) -> float:
     """How many times the training set's tokens a part of this kind reads, judged by a sample of training examples."""
-    count = len(workspace.train)
-    rows = np.unique(np.linspace(0, count - 1, SAMPLE).astype(np.int64))
-    examples, spans = find_spans(workspace, rows.tolist(), _finder(part))
+    rows = sample_ids(range(len(workspace.train)), SAMPLE)
+    examples, spans = find_spans(workspace, rows, _finder(part))
     lengths = np.array([len(example.tokens) for example in examples])
     masked = float(lengths @ [len(own) for own in spans])
-    return min(masked, MOST_TOKENS * len(rows) / count) / float(lengths.sum())
+    return min(masked, MOST_TOKENS * len(rows) / len(workspace.train)) / float(lengths.sum())
 
 
 def find_spans(
@@ -184,11 +184,11 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
                 "owner": some[owner],
                 "place": np.concatenate([np.arange(len(own)) for own in spans]),
                 "looked": np.array([len(some)]),
-                "tokens": np.array([sum(map(len, rows["input_ids"]))]),
+                "tokens": np.array([sum(map(len, rows["input_ids"]))]),  # the last, and read below
             }
 
         names += finish_shard(folder, number, make)
-        tokens += int(np.load(folder / f"{names[-1].rpartition('-')[0]}-tokens.npy")[0])
+        tokens += int(np.load(folder / f"{names[-1]}.npy")[0])
         progress(min(count, max(first + SHARD, count * tokens // MOST_TOKENS)), count, what)
     return tuple(names)
 

@@ -10,20 +10,13 @@ from attribution.errors import UserError
 from attribution.experiments.accuracy_loss import accuracy_losses, read_shares
 from attribution.experiments.measures import drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment, settings_of
-from attribution.experiments.retrained import (
-    BatchSize,
-    Epochs,
-    LearningRate,
-    Penalty,
-    Retrain,
-    Seeds,
-)
+from attribution.experiments.retrained import BatchSize, Epochs, LearningRate, Penalty, Retrain, Seeds
 from attribution.model import Classifier, Encoded, Example, length_sorted_batches
 from attribution.parameters import Choice, Name, Range
 from attribution.query import Query, make_query
 from attribution.registry import run_method
 from attribution.results import ScoreTable
-from attribution.retraining import Plan, Retrainer, make_plan
+from attribution.retraining import Retrainer, make_plan
 from attribution.span_scores import explained_span
 from attribution.spans import FINDERS, Finder, spans_at
 from attribution.words import erased_rows, training_examples
@@ -70,8 +63,21 @@ PAPER = [
 ]
 
 
-def _seconds(run: Run, *, tests: int, remove: str, seeds: int, top: int, **values: Any) -> float:
-    values, plan = _split(run, values)
+def _seconds(
+    run: Run,
+    *,
+    tests: int,
+    finder: str,
+    candidates: int,
+    scope: str,
+    remove: str,
+    retrain: str,
+    seeds: int,
+    top: int,
+    **training: Any,
+) -> float:
+    values = {"finder": finder, "candidates": candidates, "scope": scope}
+    plan = make_plan(run.workspace, retrain, **training)
     ids, seconds = drawn_tests(run, 2), 0.0
     for done, method in enumerate(run.controlled, start=1):
         queries = [make_query(run.workspace, test=test) for test in ids]
@@ -123,8 +129,9 @@ def span_agreement(
     scores over the asked test examples are removed and the model is trained again: positive = it gets worse. Means over
     the seeds. What no search scored has 0; such ties are broken at random.
     """
-    given = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "l2": l2, "retrain": retrain}
-    values, plan = _split(run, {"finder": finder, "candidates": candidates, "scope": scope, **given})
+    training = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "l2": l2}
+    values = {"finder": finder, "candidates": candidates, "scope": scope}
+    plan = make_plan(run.workspace, retrain, **training)
     shares = read_shares(remove, len(run.workspace.train))
     methods, ids, tops, sags, lags = list(run.controlled), drawn_tests(run, tests), (TOP, top), [], []
     total = np.zeros((len(methods), len(run.workspace.train)))
@@ -143,13 +150,6 @@ def span_agreement(
     told = {f"sag@{row['k']}, {row['method']}": row["sag"] for row in rows if row["sag"] is not None}
     told |= {f"ral {row['removed']}, {row['method']}": row["ral"] for row in rows if row["ral"] is not None}
     return Findings(summary={"tests": len(ids), **told}, table=rows, paper=PAPER, notes=(*notes, plan.sentence()))
-
-
-def _split(run: Run, values: Mapping[str, Any]) -> tuple[dict[str, Any], Plan]:
-    """The settings of the methods, and the plan of the retrainings."""
-    of_methods = ("finder", "candidates", "scope")
-    rest: dict[str, Any] = {name: value for name, value in values.items() if name not in (*of_methods, "retrain")}
-    return {name: values[name] for name in of_methods}, make_plan(run.workspace, values["retrain"], **rest)
 
 
 def _answer(run: Run, query: Query, method: str, values: dict[str, Any]) -> ScoreTable:
