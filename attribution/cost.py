@@ -13,12 +13,12 @@ import torch
 
 from attribution import iterative
 from attribution.index import Part
+from attribution.masked_texts import KIND as MASKED
+from attribution.masked_texts import forward_passes
 from attribution.parameters import checked
 from attribution.registry import get_method
 from attribution.scope import Scope
 from attribution.scoring import kept_states, plan
-from attribution.span_search import KIND as MASKED
-from attribution.span_search import forward_passes
 from attribution.sweep import sweep
 from attribution.workspace import Workspace
 

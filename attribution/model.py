@@ -1,9 +1,4 @@
-"""A fine-tuned sequence classifier: loaded safely, embeddings in, logits out.
-
-The five model families of the tests (BERT, DistilBERT, RoBERTa, ELECTRA, DeBERTa) are not named here: the embedding
-layer comes from the library's own accessor, the blocks are the module list that has one entry a hidden layer, and the
-head is the linear layer whose output *is* the logits.
-"""
+"""A fine-tuned sequence classifier: loaded safely, embeddings in, logits out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -17,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from attribution.anatomy import dissect, hooked
 from attribution.narrow import can_narrow, first_position_only
 from attribution.packed import packed_blocks
 from attribution.plain_blocks import are_plain
@@ -25,23 +21,6 @@ from attribution.tokens import Token, Word, cuts_of, tokens_of, words_of
 Inputs = dict[str, Tensor]
 Encoded = Mapping[str, list[list[int]]]
 Entering = tuple[int, Tensor] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Anatomy:
-    """Where the parts of a classifier are: its word embeddings, its transformer blocks and its last linear layer.
-
-    `blocks_home` is the module that holds the blocks, and their name in it; `block_tuples`: whether a block returns
-    its hidden states as the first of two values.
-    """
-
-    embeddings: nn.Embedding
-    embeddings_name: str
-    blocks: nn.ModuleList
-    blocks_home: tuple[nn.Module, str]
-    block_tuples: bool
-    head: nn.Linear
-    head_name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +102,7 @@ class Classifier:
             for name, module in self.model.named_modules():
                 if isinstance(module, nn.Linear):
                     note = calls.setdefault(name, []).append
-                    hook = _hook(module.register_forward_hook, lambda _, __, out, note=note: note(len(out)))
+                    hook = hooked(module.register_forward_hook, lambda _, __, out, note=note: note(len(out)))
                     stack.enter_context(hook)
             self.run(self.pad(self.tokenize(["a", "a a", "a"]), range(3)))
         return frozenset(name for name, sizes in calls.items() if sizes != [3])
@@ -202,10 +181,10 @@ class Classifier:
         seen: list[Tensor] = []
         with self.lock, ExitStack() as stack:
             stack.enter_context(
-                _hook(self.anatomy.head.register_forward_pre_hook, lambda _, args: seen.append(args[0]))
+                hooked(self.anatomy.head.register_forward_pre_hook, lambda _, args: seen.append(args[0]))
             )
             if embeds is not None:
-                stack.enter_context(_hook(self.anatomy.embeddings.register_forward_hook, lambda *_: embeds))
+                stack.enter_context(hooked(self.anatomy.embeddings.register_forward_hook, lambda *_: embeds))
             stack.enter_context(self.narrowed())
             output = functional_call(self.model, dict(weights or {}), args=(), kwargs=inputs)
         return output.logits, seen[0]
@@ -227,17 +206,29 @@ class Classifier:
         progress: Callable[[int], None] = lambda done: None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Penultimate features (rows, width) and logits (rows, labels) as float32, in batches of similar length."""
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        features = np.empty((len(lengths), self.anatomy.head.in_features), dtype=np.float32)
-        logits = np.empty((len(lengths), len(self.labels)), dtype=np.float32)
+        count = len(encoded["input_ids"])
+        features = np.empty((count, self.anatomy.head.in_features), dtype=np.float32)
+        logits = np.empty((count, len(self.labels)), dtype=np.float32)
         done = 0
-        for rows in length_sorted_batches(lengths):
-            with torch.no_grad():
-                out, hidden = self.run(self.pad(encoded, rows.tolist()), weights=weights)
-            features[rows], logits[rows] = hidden.float().cpu().numpy(), out.float().cpu().numpy()
+        for rows, *found, _ in self.passes(encoded, weights=weights):
+            features[rows], logits[rows] = found
             done += len(rows)
             progress(done)
         return features, logits
+
+    def passes(
+        self, encoded: Encoded, *, weights: Mapping[str, Tensor] | None = None, watch: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Batches of rows of similar length with their features and logits as in `collect`.
+
+        `watch`: a transformer block whose entering states (batch, tokens, width), padded on the right, come with them.
+        """
+        for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]]):
+            with torch.no_grad(), ExitStack() as stack:
+                seen = [] if watch is None else stack.enter_context(self.watching(watch))
+                logits, features = self.run(self.pad(encoded, rows.tolist()), weights=weights)
+            features, logits, *entered = (found.float().cpu().numpy() for found in (features, logits, *seen))
+            yield rows, features, logits, entered[0] if entered else None
 
     @contextmanager
     def cut_before(self, block: int) -> Iterator["Suffix"]:
@@ -269,7 +260,7 @@ class Classifier:
             seen.append(args[0] if args else kwargs["hidden_states"])
 
         register = self.anatomy.blocks[block].register_forward_pre_hook
-        with self.lock, _hook(register, catch, with_kwargs=True):
+        with self.lock, hooked(register, catch, with_kwargs=True):
             yield seen
 
     def hidden_before(self, inputs: Inputs, block: int) -> Tensor:
@@ -307,7 +298,7 @@ class Suffix:
         run_so = self._packed(inputs) if packed else self.classifier.narrowed()
         if packed:  # the blocks go by `hidden`: what comes before them runs on the first position, for its shape only
             inputs = {name: value[:, :1] for name, value in inputs.items()}
-        with run_so, _hook(self.first.register_forward_pre_hook, feed, with_kwargs=True):
+        with run_so, hooked(self.first.register_forward_pre_hook, feed, with_kwargs=True):
             return functional_call(self.classifier.model, dict(weights or {}), args=(), kwargs=inputs).logits
 
     def _packed(self, inputs: Inputs) -> AbstractContextManager[None]:
@@ -315,65 +306,6 @@ class Suffix:
         kept = blocks[next(place for place, block in enumerate(blocks) if block is self.first) :]
         heads = self.classifier.model.config.num_attention_heads
         return packed_blocks(kept, heads, inputs["attention_mask"].bool())
-
-
-@contextmanager
-def _hook(register: Any, function: Any, **options: Any) -> Iterator[None]:
-    handle = register(function, **options)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def dissect(model: Any, tokenizer: Any) -> Anatomy:
-    """Find the parts of a transformers sequence classifier, by one forward pass over a two-token input.
-
-    Raises ValueError, in words a user can read, where the model has no such parts.
-    """
-    embeddings = model.get_input_embeddings()
-    if not isinstance(embeddings, nn.Embedding):
-        raise ValueError("its input embeddings are not a plain embedding table")
-    count = model.config.num_hidden_layers
-    homes = [
-        (parent, name)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == count
-    ]
-    if not homes:
-        raise ValueError(f"it has no list of {count} transformer blocks")
-    blocks = getattr(*homes[0])
-    head_name, block_tuples = _probe(model, tokenizer, blocks[0])
-    return Anatomy(
-        embeddings=embeddings,
-        embeddings_name=next(name for name, module in model.named_modules() if module is embeddings),
-        blocks=blocks,
-        blocks_home=homes[0],
-        block_tuples=block_tuples,
-        head=model.get_submodule(head_name),
-        head_name=head_name,
-    )
-
-
-def _probe(model: Any, tokenizer: Any, block: nn.Module) -> tuple[str, bool]:
-    """The name of the linear layer whose output is the logits, and whether a block returns a tuple."""
-    outputs: dict[str, Tensor] = {}
-    block_outputs: list[Any] = []
-    with ExitStack() as stack:
-        stack.enter_context(_hook(block.register_forward_hook, lambda _, __, out: block_outputs.append(out)))
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Linear):
-                stack.enter_context(
-                    _hook(module.register_forward_hook, lambda _, __, out, name=name: outputs.__setitem__(name, out))
-                )
-        with torch.no_grad():
-            inputs = tokenizer("a", return_tensors="pt").to(next(model.parameters()).device)
-            logits = model(**inputs).logits
-    for name, out in reversed(outputs.items()):
-        if out is logits:
-            return name, isinstance(block_outputs[0], tuple)
-    raise ValueError("its logits are not the output of a linear layer")
 
 
 def length_sorted_batches(lengths: Sequence[int], *, tokens: int = 4096) -> list[np.ndarray]:

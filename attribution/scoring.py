@@ -25,9 +25,9 @@ from attribution.projection import open_kernel, projection_parts
 from attribution.quantity import Explained, OfLogits
 from attribution.query import Query, Question
 from attribution.results import Scored
-from attribution.scope import Scope, first_block, make_scope
+from attribution.scope import Scope, make_scope
 from attribution.sides import HeadSide, IndexSide, Projected, Side, SweepSide, head_norms
-from attribution.variants import Copy, State, weights_of
+from attribution.variants import Copy, State, unmoved_below, weights_of
 from attribution.words import Copies, words_by_erasure
 from attribution.workspace import Workspace
 
@@ -251,8 +251,7 @@ def side_of(
 
 def kept_states(workspace: Workspace, scope: Scope, state: State, saved: int) -> FactorIndex | None:
     """The index whose states the sweep starts from; a copy whose step has moved what lies below has other states."""
-    lowest = first_block(workspace.classifier, workspace.trained) or 0
-    if isinstance(state, Copy) and lowest < (scope.first_block or 0):
+    if isinstance(state, Copy) and unmoved_below(workspace, state) < (scope.first_block or 0):
         return None
     return kept_index(workspace, scope.text, saved)
 

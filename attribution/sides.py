@@ -21,7 +21,7 @@ from attribution.index import Part, Progress, load, silent
 from attribution.model import Encoded
 from attribution.scope import Scope
 from attribution.sweep import Direction, Metric, layer_dots, products, sweep
-from attribution.variants import State, weights_of
+from attribution.variants import State, unmoved_below, weights_of
 from attribution.workspace import Workspace
 
 
@@ -40,8 +40,13 @@ class Side(Protocol):
         """Scores of some training examples in the precision of `copies`, so that they can be held against those."""
         ...
 
-    def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        """Scores of encoded rows with these label ids; `owner`: the training position whose norm each row takes."""
+    def copies(
+        self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray, states: States | None = None
+    ) -> np.ndarray:
+        """Scores of encoded rows with these label ids; `owner`: the training position whose norm each row takes.
+
+        `states`: those of the final model that enter a block, read in place of what lies below where they are the same.
+        """
         ...
 
 
@@ -66,7 +71,9 @@ class HeadSide:
     def whole(self, positions: np.ndarray) -> np.ndarray:
         return self.exactly(positions)
 
-    def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    def copies(
+        self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray, states: States | None = None
+    ) -> np.ndarray:
         return self.of_units(self.units_of(encoded, labels), owner)
 
     def units_of(self, encoded: Encoded, labels: np.ndarray) -> HeadUnits:
@@ -153,8 +160,11 @@ class SweepSide:
     def whole(self, positions: np.ndarray) -> np.ndarray:
         return self._swept(*self.workspace.encoded_train(positions), positions, self._states(positions))
 
-    def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        return self._swept(encoded, labels, owner, None)
+    def copies(
+        self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray, states: States | None = None
+    ) -> np.ndarray:
+        unmoved = min(self.scope.first_block or 0, unmoved_below(self.workspace, self.state))
+        return self._swept(encoded, labels, owner, states if states and states.block <= unmoved else None)
 
     def _swept(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray, states: States | None) -> np.ndarray:
         dots = -sweep(
@@ -257,5 +267,7 @@ class IndexSide:
     def whole(self, positions: np.ndarray) -> np.ndarray:
         return self.sweep.whole(positions)
 
-    def copies(self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        return self.sweep.copies(encoded, labels, owner)
+    def copies(
+        self, encoded: Encoded, labels: np.ndarray, owner: np.ndarray, states: States | None = None
+    ) -> np.ndarray:
+        return self.sweep.copies(encoded, labels, owner, states)

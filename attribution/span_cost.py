@@ -1,22 +1,23 @@
 """How long a search for training spans will take, said before it starts."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from attribution.cost import pass_seconds
-from attribution.factor_index import DTYPES, precision_of
+from attribution.factor_index import DTYPES, States, precision_of
+from attribution.masked_texts import find_spans, masked_part, masked_rows, states_of_masked
 from attribution.model import Encoded
 from attribution.parameters import checked
 from attribution.query import Query, sample_ids
 from attribution.registry import get_method
 from attribution.scoring import Choices, Plan, plan
 from attribution.span_scores import SHOWN
-from attribution.span_search import find_spans, masked_rows
 from attribution.spans import Finder, check_tokens
 from attribution.sweep import sweep
+from attribution.workspace import Workspace
 
 SAMPLE, TIMED = 32, 2048
 
@@ -36,9 +37,8 @@ def search_seconds(query: Query, name: str, parameters: Mapping[str, Any]) -> fl
     workspace, planned = query.workspace, plan(query.workspace, method.preset.overlaid(values))
     finder, choices = Finder(name=values["finder"], size=values["size"]), planned.choices
     is_head = planned.scorer == "head"
-    spans, seconds = workspace.memo(
-        ("span cost", finder, planned.scope, is_head), lambda: _timed(query, finder, planned)
-    )
+    key = ("span cost", finder, planned.scope, is_head, masked_part(workspace, finder).is_built(workspace))
+    spans, seconds = workspace.memo(key, lambda: _timed(query, finder, planned))
     masked, whole = _texts(choices, len(workspace.train), spans, values["candidates"])
     return masked * seconds + (0.0 if is_head else whole * pass_seconds(workspace, planned.scope))
 
@@ -68,18 +68,28 @@ def _timed(query: Query, finder: Finder, planned: Plan) -> tuple[float, float]:
     read = max(1, int(np.searchsorted(lengths.cumsum(), TIMED, side="right")))
     labels = workspace.label_ids(workspace.train.iloc[at])[owner][:read]
     some, took = {name: column[:read] for name, column in encoded.items()}, []
+    spans = [(position, place) for position, own in zip(at, found, strict=True) for place in range(len(own))]
+    states = _kept_states(workspace, finder, planned, spans[:read])
     for _ in range(2):  # the first time some things are made that stay
         began = time.perf_counter()
-        _read(query, planned, some, labels)
+        _read(query, planned, some, labels, states)
         took.append(time.perf_counter() - began)
     return len(owner) / len(at), min(took) / int(lengths[:read].sum()) * float(lengths.mean())
 
 
-def _read(query: Query, planned: Plan, encoded: Encoded, labels: np.ndarray) -> None:
+def _kept_states(
+    workspace: Workspace, finder: Finder, planned: Plan, spans: Sequence[tuple[int, int]]
+) -> States | None:
+    """The states from which the search starts, where masked texts were read and they enter below the scope."""
+    kept = states_of_masked(workspace, finder)
+    return kept.of(spans) if kept and kept.block <= (planned.scope.first_block or 0) else None
+
+
+def _read(query: Query, planned: Plan, encoded: Encoded, labels: np.ndarray, states: States | None) -> None:
     """What the search does with its rows; which direction the derivative is taken along does not matter to the time."""
     classifier = query.classifier
     if planned.scorer == "head":
         classifier.collect(encoded)
         return
     along = {name: classifier.model.get_parameter(name).detach() for name in planned.scope.names}
-    sweep(classifier, encoded, labels, along, dtype=DTYPES[precision_of(classifier)])
+    sweep(classifier, encoded, labels, along, states=states, dtype=DTYPES[precision_of(classifier)])

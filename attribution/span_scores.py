@@ -6,6 +6,7 @@ head's closed form, answers it. An index cannot, for it holds no masked example;
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ import torch
 
 from attribution.factors import dense
 from attribution.index import Progress, silent
+from attribution.masked_texts import KeptStates, find_spans, masked_rows, states_of_masked
 from attribution.model import Classifier, Encoded, length_sorted_batches
 from attribution.quantity import Importance, Quantity
 from attribution.query import Query
 from attribution.results import Scored, SpanScore, WordScore
 from attribution.scoring import Choices, plan, sides_of
 from attribution.sides import IndexSide, Side, SweepSide
-from attribution.span_search import find_spans, foretell, masked_rows
+from attribution.span_search import foretell
 from attribution.spans import Finder, Span, check_tokens
 from attribution.words import erased_rows, plain_words, training_examples
 from attribution.workspace import Workspace
@@ -120,19 +122,20 @@ class Units:
         self, positions: Sequence[int], note: Callable[[float], None], only: Mapping[int, Container[int]] | None
     ) -> list[list[SpanScore]]:
         examples, found = find_spans(self.query.workspace, positions, self.finder)
-        spans = []
+        asked = []
         for position, own in zip(positions, found, strict=True):
             known = {(span.start, span.end, span.segment) for span in self.known.get(position, [])}
-            asked = [span for place, span in enumerate(own) if only is None or place in only[position]]
-            spans.append([span for span in asked if (span.start, span.end, span.segment) not in known])
+            new = [(at, s) for at, s in enumerate(own) if (s.start, s.end, s.segment) not in known]
+            asked.append([(at, span) for at, span in new if only is None or at in only[position]])
+        spans = [[span for _, span in own] for own in asked]
         encoded, owner = masked_rows(examples, spans, self.query.classifier.erased_id)
         if not len(owner):
             return [[] for _ in positions]
-        at = np.asarray(positions)[owner]
-        scores = iter(self._whole(at) - self._masked(encoded, at, note))
+        at, places = np.asarray(positions)[owner], [place for own in asked for place, _ in own]
+        scores = iter(self._whole(at) - self._masked(encoded, at, places, note))
         return [
-            [SpanScore(start=span.start, end=span.end, segment=span.segment, score=float(next(scores))) for span in own]
-            for own in spans
+            [SpanScore(start=s.start, end=s.end, segment=s.segment, score=float(next(scores))) for _, s in own]
+            for own in asked
         ]
 
     def _whole(self, positions: np.ndarray) -> np.ndarray:
@@ -143,23 +146,35 @@ class Units:
             self.whole.update(zip(missing.tolist(), made.tolist(), strict=True))
         return np.array([self.whole[at] for at in positions.tolist()])
 
-    def _masked(self, encoded: Encoded, owner: np.ndarray, note: Callable[[float], None]) -> np.ndarray:
+    def _masked(
+        self, encoded: Encoded, owner: np.ndarray, places: Sequence[int], note: Callable[[float], None]
+    ) -> np.ndarray:
         """The scores of masked examples: (rows,). What masking makes alike, under one label, is run once."""
         workspace = self.query.workspace
         labels, scores = workspace.label_ids(workspace.train.iloc[owner]), np.zeros(len(owner))
         columns = [encoded[name] for name in encoded]
         keys = [(label, *map(tuple, row)) for label, *row in zip(labels.tolist(), *columns, strict=True)]
         first = {key: row for row, key in reversed(list(enumerate(keys)))}
-        distinct = list(first.values())
-        batches = length_sorted_batches([len(encoded["input_ids"][row]) for row in distinct], tokens=TOKENS_AT_ONCE)
-        for number, batch in enumerate(batches):
-            rows = np.asarray(distinct)[batch]
-            some = {name: [values[row] for row in rows] for name, values in encoded.items()}
-            scores[rows] = sum(
-                (rate * side.copies(some, labels[rows], owner[rows]) for rate, side in self.sides), np.zeros(len(rows))
-            )
-            note((number + 1) / len(batches))
+        spans = list(zip(owner.tolist(), places, strict=True))
+        by_span = {} if self._states is None else self._states.by_span
+        done, lengths = 0, np.array([len(ids) for ids in encoded["input_ids"]])
+        for kept in (True, False):
+            group = np.array([row for row in first.values() if (spans[row] in by_span) == kept], dtype=np.int64)
+            for batch in length_sorted_batches(lengths[group].tolist(), tokens=TOKENS_AT_ONCE):
+                rows = group[batch]
+                some = {name: [values[row] for row in rows] for name, values in encoded.items()}
+                states = None if self._states is None else self._states.of([spans[row] for row in rows])
+                scores[rows] = sum(
+                    (rate * side.copies(some, labels[rows], owner[rows], states) for rate, side in self.sides),
+                    np.zeros(len(rows)),
+                )
+                done += len(rows)
+                note(done / len(first))
         return scores[[first[key] for key in keys]]
+
+    @cached_property
+    def _states(self) -> KeptStates | None:
+        return states_of_masked(self.query.workspace, self.finder)
 
     def strongest(self, count: int) -> np.ndarray:
         """The score of each example's strongest known span, 0 where there is none: (train,)."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from attribution.ekfac import sample
+from attribution.scope import first_block
 from attribution.workspace import Workspace
 
 BATCH = 32
@@ -31,6 +32,12 @@ def weights_of(workspace: Workspace, state: State) -> dict[str, Tensor]:
     if isinstance(state, int):
         return workspace.weights(state)
     return workspace.memo(state, lambda: _stepped(workspace, state))
+
+
+def unmoved_below(workspace: Workspace, state: State) -> int:
+    """The transformer block below which a state's weights are those of the final one."""
+    own = weights_of(workspace, state)
+    return first_block(workspace.classifier, own) or 0 if own else len(workspace.classifier.anatomy.blocks)
 
 
 def _stepped(workspace: Workspace, copy: Copy) -> dict[str, Tensor]:

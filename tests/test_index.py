@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from attribution import fidelity, index, list_methods, open_workspace, span_search
+from attribution import fidelity, index, list_methods, masked_texts, open_workspace
 from attribution.ekfac import curvature_parts, norms_parts
 from attribution.errors import UserError
 from attribution.exact_norms import exact_norms_part
@@ -26,7 +26,7 @@ list_methods()  # with the methods come the builders of what they read
 
 ARRAYS = {
     "features": ["features", "logits"],
-    "masked_features": [f"shard-0000-{name}" for name in (*span_search.ARRAYS, "tokens")],
+    "masked_texts": [f"shard-0000-{name}" for name in masked_texts.ARRAYS],
     "word_gradients": ["gradient", "scale", "example", "position", "vocabulary", "start"],
     "sentence_embeddings": ["embeddings"],
     "factors": ["ranks", "shard-0000", "shard-0000-energy", "shard-0000-first", "shard-0000-hidden"],
@@ -79,8 +79,8 @@ def some_parts(workspace: Workspace, kind: str, checkpoints: str = "final") -> l
         case "fidelity":
             final = fidelity_part(workspace, plan(workspace, Choices(scope="last:1")))
             return parts(workspace, kind, checkpoints, **dict(final.options))
-        case "masked_features":
-            return parts(workspace, kind, checkpoints, finder="clauses")
+        case "masked_texts":
+            return parts(workspace, kind, checkpoints, finder="clauses", block="1")
         case _:
             return parts(workspace, kind, checkpoints)
 

@@ -45,7 +45,7 @@ DESCRIBED = {
 # Float32 in the index, and three digits where it is half precision.
 BATCHING = {
     "features": 1e-4,
-    "masked_features": 1e-4,
+    "masked_texts": 1e-4,
     "word_gradients": 2e-3,
     "sentence_embeddings": 1e-4,
     "factors": 1e-3,

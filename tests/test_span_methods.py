@@ -155,7 +155,7 @@ def test_influence_of_spans_is_the_dense_product(space: Workspace, method: str, 
     assert table.scored.exact and table.scored.quantity == (
         "importance" if "plus_plus" in method else "log_probability"
     )
-    assert_spans(table, expected, range(len(expected)), relative=2e-3)
+    assert_spans(table, expected, range(len(expected)), relative=5e-3)
 
 
 def over_copies(space: Workspace, method: str, names: tuple[str, ...], *, copies: int, step: float, seed: int) -> Any:
@@ -208,12 +208,12 @@ def test_candidates_have_the_scores_of_the_full_scan(workspace: Workspace, metho
         assert own[0].score == some.scores[at]
         known = every_span(full, int(at))
         for span in own:
-            assert span.score == pytest.approx(known[span.start, span.end], abs=2e-3 * scale)
+            assert span.score == pytest.approx(known[span.start, span.end], abs=5e-3 * scale)
         scored += len(own)
     assert scored >= 30 and some.scored.exact_rows is not None
     exact = some.scored.exact_rows.tolist()
     assert set(some.order[:3].tolist()) <= set(exact) <= set(searched.tolist())
-    assert_close(some.scores[exact], full.scores[exact], relative=2e-3)
+    assert_close(some.scores[exact], full.scores[exact], relative=5e-3)
     assert any("Scored are 30 of " in note for note in some.scored.notes)
     assert not any("candidates" in note for note in full.scored.notes)
 

@@ -8,6 +8,7 @@ raised F. So is the paper's IF⁺ and TracIn⁺; its ++ have the opposite sign, 
 from typing import Annotated
 
 from attribution.index import Progress
+from attribution.masked_texts import KIND as MASKED
 from attribution.methods.gradients import Bias, Damping, ScopeName, Seed, Solver
 from attribution.parameters import Choice, Range
 from attribution.query import Query
@@ -15,7 +16,6 @@ from attribution.registry import example_method
 from attribution.results import Scored
 from attribution.scoring import SCORERS, Choices
 from attribution.span_scores import explained_span, score_spans
-from attribution.span_search import KIND as MASKED
 from attribution.spans import FINDERS, Finder
 
 FinderName = Annotated[
