@@ -160,6 +160,14 @@ def dense(matrix: Matrix) -> Tensor:
     return matrix if isinstance(matrix, Tensor) else matrix[0].mT @ matrix[1]
 
 
+def summed(matrices: Sequence[Matrix]) -> Matrix:
+    """The sum of matrices of one shape; of factors, where all are factors."""
+    pairs = [matrix for matrix in matrices if not isinstance(matrix, Tensor)]
+    if len(pairs) == len(matrices):
+        return torch.cat([left for left, _ in pairs]), torch.cat([right for _, right in pairs])
+    return torch.stack([dense(matrix) for matrix in matrices]).sum(dim=0)
+
+
 def inner(one: Matrix, other: Matrix) -> float:
     """The inner product of two matrices."""
     if isinstance(one, Tensor) or isinstance(other, Tensor):

@@ -19,22 +19,23 @@ LINEAR = ("attention.self.query", "attention.self.key", "attention.self.value", 
 LINEAR += ("intermediate.dense", "output.dense")
 NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 Dual = tuple[Tensor, Tensor | None]
+Matrix = Tensor | tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Affine:
-    """A linear layer, and the tangent of its weight or None."""
+    """A linear layer, and the tangent of its weight: whole, as factors left (rank, out), right (rank, in), or None."""
 
     weight: Tensor
     bias: Tensor
-    tangent: Tensor | None
+    tangent: Matrix | None
 
     def __call__(self, inputs: Dual) -> Dual:
         values, moved = (None if side is None else side.to(self.weight.dtype) for side in inputs)
         assert values is not None
         tangent = None if moved is None else functional.linear(moved, self.weight)
         if self.tangent is not None:
-            own = functional.linear(values, self.tangent)
+            own = _product(values, self.tangent)
             tangent = own if tangent is None else tangent.add_(own)
         return functional.linear(values, self.weight, self.bias), tangent
 
@@ -89,7 +90,7 @@ def read_block(
     block: Any,
     prefix: str,
     parameters: Mapping[str, Tensor],
-    vector: Mapping[str, Tensor],
+    vector: Mapping[str, Matrix],
     *,
     heads: int,
     dtype: torch.dtype,
@@ -99,7 +100,7 @@ def read_block(
     def affine(name: str) -> Affine:
         weight, bias = (parameters[f"{prefix}.{name}.{part}"].detach().to(dtype) for part in ("weight", "bias"))
         tangent = vector.get(f"{prefix}.{name}.weight")
-        return Affine(weight=weight, bias=bias, tangent=None if tangent is None else tangent.to(weight))
+        return Affine(weight=weight, bias=bias, tangent=None if tangent is None else _cheaper(tangent, weight))
 
     def norm(name: str) -> Norm:
         weight, bias = (parameters[f"{prefix}.{name}.{part}"].detach() for part in ("weight", "bias"))
@@ -159,6 +160,21 @@ def _attend(query: Dual, key: Dual, value: Dual, mask: Tensor) -> Dual:
     moved -= weights * moved.sum(dim=-1, keepdim=True)
     weights, moved = weights.to(v.dtype), moved.to(v.dtype)
     return weights @ v, moved @ v + weights @ dv
+
+
+def _cheaper(matrix: Matrix, like: Tensor) -> Matrix:
+    """The matrix in the precision of another; its factors only where a product with them is less than with it whole."""
+    if isinstance(matrix, Tensor):
+        return matrix.to(like)
+    left, right = (side.to(like) for side in matrix)
+    return (left, right) if len(left) * (left.shape[1] + right.shape[1]) < like.numel() else left.mT @ right
+
+
+def _product(values: Tensor, matrix: Matrix) -> Tensor:
+    """The rows of `values` times the matrix transposed."""
+    if isinstance(matrix, Tensor):
+        return functional.linear(values, matrix)
+    return functional.linear(values, matrix[1]) @ matrix[0]
 
 
 def _gelu(inputs: Dual) -> Dual:

@@ -10,12 +10,11 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from attribution.ekfac import Layer
 from attribution.exact_norms import exact_norms_part
 from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
-from attribution.factors import Matrix, Pair, dense
+from attribution.factors import Matrix, Pair
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Part, Progress, load, silent
 from attribution.model import Encoded
@@ -113,10 +112,10 @@ class SweepSide:
     index: FactorIndex | None
 
     @cached_property
-    def vector(self) -> Mapping[str, Tensor]:
-        """v in the parameters' own coordinates, whole."""
+    def vector(self) -> Mapping[str, Matrix]:
+        """v in the parameters' own coordinates."""
         if self.layers is None:
-            return {name: dense(v) for name, v in self.given.items()}
+            return self.given
         return {f"{layer}.weight": direction.own for layer, direction in self._by_layer.items()}
 
     @cached_property

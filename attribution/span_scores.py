@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attribution.factors import dense
+from attribution.factors import summed
 from attribution.index import Progress, silent
 from attribution.masked_texts import KeptStates, find_spans, masked_rows, states_of_masked
 from attribution.model import Classifier, Encoded, length_sorted_batches
@@ -243,9 +243,9 @@ def _at_final_model(workspace: Workspace, sides: Sides) -> Side:
     found = [side for _, side in sides]
     swept = [side.sweep if isinstance(side, IndexSide) else side for side in found]
     of = [side for side in swept if isinstance(side, SweepSide)]
-    total = {name: torch.stack([dense(side.given[name]) for side in of]).sum(dim=0) for name in of[0].given}
-    summed = replace(of[0], state=workspace.states()[-1], given=total)
-    return replace(found[0], sweep=summed) if isinstance(found[0], IndexSide) else summed
+    total = {name: summed([side.given[name] for side in of]) for name in of[0].given}
+    final = replace(of[0], state=workspace.states()[-1], given=total)
+    return replace(found[0], sweep=final) if isinstance(found[0], IndexSide) else final
 
 
 def important_spans(query: Query, finder: Finder) -> list[tuple[Span, float]]:

@@ -70,14 +70,14 @@ def sweep(
     classifier: Classifier,
     encoded: Encoded,
     labels: np.ndarray,
-    vector: Mapping[str, Tensor],
+    vector: Mapping[str, Matrix],
     *,
     weights: Mapping[str, Tensor] | None = None,
     states: States | None = None,
     dtype: torch.dtype = torch.float32,
     progress: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """⟨v, ∇ℓ_i⟩ of every encoded row for v given by parameter name: (rows,) float64.
+    """⟨v, ∇ℓ_i⟩ of every encoded row for v given by parameter name, weights also as factors: (rows,) float64.
 
     `states` gives what enters a block below which nothing is in the scope; without it the lower blocks run. Cost: about
     three forward passes of what lies above. bfloat16 keeps about three digits of the largest score.
@@ -98,7 +98,7 @@ def sweep(
 def _by_modules(
     classifier: Classifier,
     encoded: Encoded,
-    vector: Mapping[str, Tensor],
+    vector: Mapping[str, Matrix],
     weights: Mapping[str, Tensor],
     states: States | None,
     dtype: torch.dtype,
@@ -111,7 +111,7 @@ def _by_modules(
             entering = padded_states(classifier, rows, states)
             with forward_ad.dual_level():
                 duals = {
-                    name: forward_ad.make_dual(parameters[name].detach(), tangent.to(parameters[name]))
+                    name: forward_ad.make_dual(parameters[name].detach(), dense(tangent).to(parameters[name]))
                     for name, tangent in vector.items()
                 }
                 found = forward_ad.unpack_dual(classifier.logits_from(inputs, entering, {**weights, **duals}))

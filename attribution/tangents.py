@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from attribution.factor_index import States, padded_states
-from attribution.factors import computing_in
+from attribution.factors import Matrix, computing_in, dense
 from attribution.model import Classifier, Encoded, Inputs, length_sorted_batches
 from attribution.plain_blocks import Dual, read_block, run_blocks
 from attribution.scope import first_block
@@ -24,7 +24,7 @@ TOKENS, AT_ONCE = 512, 64
 Found = tuple[np.ndarray, Tensor, Tensor | None]
 
 
-def can_write_out(classifier: Classifier, vector: Mapping[str, Tensor]) -> bool:
+def can_write_out(classifier: Classifier, vector: Mapping[str, Matrix]) -> bool:
     """Whether the pass can be made of functions: on a CPU, along weights of linear layers in or above plain blocks."""
     if classifier.device.type != "cpu" or classifier.model.training or not classifier.has_plain_blocks:
         return False
@@ -38,7 +38,7 @@ def can_write_out(classifier: Classifier, vector: Mapping[str, Tensor]) -> bool:
 def written_out(
     classifier: Classifier,
     encoded: Encoded,
-    vector: Mapping[str, Tensor],
+    vector: Mapping[str, Matrix],
     weights: Mapping[str, Tensor],
     states: States | None,
     dtype: torch.dtype,
@@ -60,7 +60,7 @@ def written_out(
         for block in classifier.anatomy.blocks
     ]
     own = tuple(f"{names[id(block)]}." for block in classifier.anatomy.blocks)
-    above = {name: v for name, v in vector.items() if not name.startswith(own)}
+    above = {name: dense(v) for name, v in vector.items() if not name.startswith(own)}
     first = 0 if states is None else states.block
     sorted_rows = length_sorted_batches([len(ids) for ids in encoded["input_ids"]], tokens=TOKENS)
     for start in range(0, len(sorted_rows), AT_ONCE):

@@ -103,6 +103,21 @@ def test_a_direction_in_factors_or_in_an_eigenbasis_is_the_same(workspace: Works
         assert_close(found[form], found["whole"], relative=1e-4, what=form)
 
 
+@pytest.mark.parametrize("rank", [1, 3, 100])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tangents_in_factors_are_those_of_the_whole(family: str, rank: int) -> None:
+    """The sweep along weights given as factors, of low rank and of more than their product has, and given whole."""
+    classifier, draw = in_float64(classifier_of(family)), torch.Generator().manual_seed(4)
+    names, parameters = make_scope(classifier, "last:2").names, dict(classifier.model.named_parameters())
+    pairs = {}
+    for name in names:
+        out, width = parameters[name].shape
+        pairs[name] = tuple(torch.randn(rank, side, generator=draw, dtype=torch.float64) for side in (out, width))
+    whole = {name: dense(pair) for name, pair in pairs.items()}
+    given = classifier.tokenize(TEXTS), LABELS
+    assert_close(sweep(classifier, *given, pairs), sweep(classifier, *given, whole), relative=1e-9)
+
+
 @pytest.mark.parametrize("curved", [False, True])
 def test_half_precision_keeps_two_digits(workspace: Workspace, curved: bool) -> None:
     """Products, norms and the sweep in bfloat16, as a whole training set is scored, beside those in float32."""
