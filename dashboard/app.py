@@ -20,6 +20,8 @@ WORKSPACES = "workspaces"
 CHOSEN_SEGMENT = (
     f"button[role=radio][aria-checked=true] {{ color: light-dark({BLUE_ON_LIGHT}, {BLUE_ON_DARK}) !important }}"
 )
+# What is drawn anew faded slowly, each element at sixty frames a second in every tab, as long as the answer took.
+STALE = "[data-stale=true] { transition: opacity 0s 1s !important } summary { opacity: 1 !important }"
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
             st.Page("views/workspaces.py", title="Workspaces", icon=":material/folder_open:", url_path=WORKSPACES),
         ]
     )
-    st.html(f"<style>{CHOSEN_SEGMENT}</style>")
+    st.html(f"<style>{CHOSEN_SEGMENT} {STALE}</style>")
     st.logo(
         str(Path(__file__).with_name("logo.svg")), icon_image=str(Path(__file__).with_name("icon.svg")), size="large"
     )

@@ -93,3 +93,13 @@ def test_ten_tabs_clicking_at_once_each_get_their_own_answer(served, open_page):
         raised = page.get_by_text(f"Positive: training on this example raised the saliency of '{name}' for")
         expect(raised).to_be_visible(timeout=60_000)
         assert text_of(page) == text
+
+
+def test_what_is_drawn_anew_does_not_fade(served, open_page):
+    """A part that waits for its answer dims after a second at once: a fade is sixty frames a second in every tab."""
+    page = open_page(f"{served}/?test=3")
+    waiting = page.get_by_test_id("stElementContainer").filter(has=page.get_by_role("listbox")).first
+    assert waiting.get_attribute("data-stale") == "false"
+    assert waiting.evaluate("part => getComputedStyle(part).transition") == "all"
+    waiting.evaluate("part => { part.dataset.stale = true }")
+    assert waiting.evaluate("part => getComputedStyle(part).transition") == "opacity 0s 1s"
