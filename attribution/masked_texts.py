@@ -148,7 +148,9 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
             break
         some = order[first : first + SHARD]
 
-        def make(some: np.ndarray = some, first: int = first, room: int = max(0, room - tokens)) -> dict:
+        def make(
+            some: np.ndarray = some, first: int = first, room: int = max(0, room - tokens)
+        ) -> dict[str, np.ndarray]:
             def note(share: float) -> None:
                 progress(first + int(share * len(some)), count, what)
 
