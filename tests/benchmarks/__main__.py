@@ -42,7 +42,7 @@ from attribution.results import ScoreTable
 from attribution.scoring import Choices, plan, side_of
 from attribution.sides import IndexSide
 from attribution.workspace import Workspace
-from tests.benchmarks import agreement, browser
+from tests.benchmarks import agreement, browser, retraining
 from tests.benchmarks.peers import PEERS
 
 SIZES = (7_030, 14_060, 28_120, 100_000)
@@ -238,7 +238,11 @@ def main() -> None:
         "browser": lambda: browser.measure(workspace.directory),
     }
     if not given.quick:
-        blocks |= {"growth": lambda: growth(workspace), "peers": lambda: peers(workspace)}
+        blocks |= {
+            "retraining_seconds": lambda: retraining.measure(workspace),
+            "growth": lambda: growth(workspace),
+            "peers": lambda: peers(workspace),
+        }
     for name, block in blocks.items():
         began = time.perf_counter()
         measured[name] = block()
