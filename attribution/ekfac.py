@@ -17,8 +17,9 @@ from torch import Tensor
 
 from attribution.factor_index import DTYPES, in_precision, open_factors
 from attribution.factor_index import KIND as FACTORS
-from attribution.factors import Matrix, Pair, computing_in, dense, read_tokens, run_pass
+from attribution.factors import computing_in, read_tokens, run_pass
 from attribution.index import BUILDERS, Part, Progress, load, silent
+from attribution.matrices import Matrix, Pair, dense
 from attribution.model import length_sorted_batches
 from attribution.scope import Scope, make_scope
 from attribution.storage import digest_bytes

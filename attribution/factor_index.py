@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attribution.factors import Matrix, Pair, Pass, fast_dtype, leading, run_pass, spanned
+from attribution.factors import Pass, fast_dtype, leading, run_pass, spanned
 from attribution.index import BUILDERS, Part, Progress, finish_shard, load, parts, silent
+from attribution.matrices import Matrix, Pair
 from attribution.model import Classifier, Encoded, Entering, length_sorted_batches
 from attribution.scope import Scope, make_scope
 from attribution.workspace import Workspace

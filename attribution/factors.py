@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from attribution.errors import UserError
+from attribution.matrices import Pair
 from attribution.model import Classifier, Entering, Inputs
 
 Target = Callable[[Tensor], Tensor]
-Pair = tuple[Tensor, Tensor]
-Matrix = Tensor | Pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,26 +152,6 @@ def read_tokens(pair: Pair) -> Pair:
     at = strength.argmax(dim=1)
     rows = torch.arange(len(at), device=at.device)
     return inputs[rows, at][:, None], gradients[rows, at][:, None]
-
-
-def dense(matrix: Matrix) -> Tensor:
-    """The matrix (out, in) itself of factors left (rank, out), right (rank, in): leftᵀ right."""
-    return matrix if isinstance(matrix, Tensor) else matrix[0].mT @ matrix[1]
-
-
-def summed(matrices: Sequence[Matrix]) -> Matrix:
-    """The sum of matrices of one shape; of factors, where all are factors."""
-    pairs = [matrix for matrix in matrices if not isinstance(matrix, Tensor)]
-    if len(pairs) == len(matrices):
-        return torch.cat([left for left, _ in pairs]), torch.cat([right for _, right in pairs])
-    return torch.stack([dense(matrix) for matrix in matrices]).sum(dim=0)
-
-
-def inner(one: Matrix, other: Matrix) -> float:
-    """The inner product of two matrices."""
-    if isinstance(one, Tensor) or isinstance(other, Tensor):
-        return float(torch.vdot(dense(one).flatten(), dense(other).flatten()))
-    return float(((one[0] @ other[0].mT) * (one[1] @ other[1].mT)).sum())
 
 
 def spanned(matrix: Tensor, columns: int) -> Tensor:

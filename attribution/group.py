@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from attribution.errors import UserError, unknown
-from attribution.factors import Matrix
 from attribution.index import Progress, silent
+from attribution.matrices import Matrix
 from attribution.model import Classifier, length_sorted_batches
 from attribution.parameters import checked
 from attribution.quantity import LogOdds, LogProbability, Margin, Mean, Weights

@@ -45,7 +45,7 @@ class MaskedTexts:
     """The masked texts that were run, each by its example's position (texts,) and its span's place among that one's.
 
     `features` (texts, width) and `logits` (texts, labels); `examples`: of how many training examples they are;
-    `states` is None where nothing lies below the last two blocks.
+    `states` has none where nothing lies below the last two blocks.
     """
 
     owner: np.ndarray
@@ -53,7 +53,7 @@ class MaskedTexts:
     features: np.ndarray
     logits: np.ndarray
     examples: int
-    states: KeptStates | None
+    states: KeptStates
 
 
 def masked_part(workspace: Workspace, finder: Finder) -> Part:
@@ -70,10 +70,10 @@ def open_masked(workspace: Workspace, part: Part, progress: Progress = silent) -
     return workspace.memo((part, "open"), lambda: _opened(part, kept))
 
 
-def states_of_masked(workspace: Workspace, finder: Finder) -> KeptStates | None:
-    """What is kept of the states, if the masked texts were read."""
+def states_of_masked(workspace: Workspace, finder: Finder) -> KeptStates:
+    """What is kept of the states; nothing where the masked texts were not read yet."""
     part = masked_part(workspace, finder)
-    return open_masked(workspace, part).states if part.is_built(workspace) else None
+    return open_masked(workspace, part).states if part.is_built(workspace) else KeptStates(block=0, by_span={})
 
 
 def forward_passes(workspace: Workspace, part: Part) -> float:
@@ -114,7 +114,7 @@ def _finder(part: Part) -> Finder:
 def _opened(part: Part, kept: Mapping[str, np.ndarray]) -> MaskedTexts:
     shards = sorted({name.rpartition("-")[0] for name in kept})
     whole = {name: np.concatenate([kept[f"{shard}-{name}"] for shard in shards]) for name in ARRAYS if name != "hidden"}
-    block, by_span = int(part.option("block")), {}
+    by_span: dict[tuple[int, int], np.ndarray] = {}
     for shard in shards:
         owner, place, lengths = (kept[f"{shard}-{name}"].tolist() for name in ("owner", "place", "lengths"))
         hidden, start = kept[f"{shard}-hidden"], 0
@@ -129,7 +129,7 @@ def _opened(part: Part, kept: Mapping[str, np.ndarray]) -> MaskedTexts:
         features=whole["features"],
         logits=whole["logits"],
         examples=int(whole["looked"].sum()),
-        states=KeptStates(block=block, by_span=by_span) if block else None,
+        states=KeptStates(block=int(part.option("block")), by_span=by_span),
     )
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from attribution.ekfac import open_curvature
-from attribution.factors import dense, inner, read_tokens, run_pass
+from attribution.factors import read_tokens, run_pass
 from attribution.head import cosine
 from attribution.index import Part, Progress, silent
+from attribution.matrices import dense, inner
 from attribution.model import Encoded, Example, length_sorted_batches
 from attribution.parameters import checked
 from attribution.query import Query, with_tokens

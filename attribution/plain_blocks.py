@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attribution.matrices import Matrix, dense
 from attribution.narrow import can_narrow
 
 LINEAR = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
 LINEAR += ("intermediate.dense", "output.dense")
 NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 Dual = tuple[Tensor, Tensor | None]
-Matrix = Tensor | tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ def _cheaper(matrix: Matrix, like: Tensor) -> Matrix:
     if isinstance(matrix, Tensor):
         return matrix.to(like)
     left, right = (side.to(like) for side in matrix)
-    return (left, right) if len(left) * (left.shape[1] + right.shape[1]) < like.numel() else left.mT @ right
+    return (left, right) if len(left) * sum(like.shape) < like.numel() else dense((left, right))
 
 
 def _product(values: Tensor, matrix: Matrix) -> Tensor:

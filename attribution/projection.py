@@ -14,8 +14,8 @@ from torch import Tensor
 
 from attribution.factor_index import KIND as FACTORS
 from attribution.factor_index import in_precision, open_factors
-from attribution.factors import Pair
 from attribution.index import BUILDERS, Part, Progress, load, parts
+from attribution.matrices import Pair
 from attribution.scope import Scope, make_scope
 from attribution.storage import digest_bytes
 from attribution.workspace import Workspace, softmax

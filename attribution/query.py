@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attribution.errors import UserError, unknown
-from attribution.factors import Matrix
+from attribution.matrices import Matrix
 from attribution.model import Classifier, Example
 from attribution.quantity import LogOdds, LogProbability, Margin, Quantity, Saliency, Weights, gradient
 from attribution.question_factors import gradient_factors

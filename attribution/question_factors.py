@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from attribution.errors import UserError
-from attribution.factors import Matrix, Pair, dense, linear_parts
+from attribution.factors import linear_parts
+from attribution.matrices import Matrix, Pair, dense
 from attribution.model import Classifier, Example
 from attribution.quantity import DIFFERENTIABLE, Quantity, Saliency
 

@@ -17,9 +17,9 @@ from attribution.ekfac import Layer, curvature_parts, norms_parts, open_curvatur
 from attribution.errors import UserError
 from attribution.exact_norms import kept_index
 from attribution.factor_index import FactorIndex, factor_parts, open_factors
-from attribution.factors import Matrix, dense, inner
 from attribution.head import HeadUnits, head_hessian, head_units
 from attribution.index import Part, Progress, load, parts
+from attribution.matrices import Matrix, dense, inner
 from attribution.model import Encoded
 from attribution.projection import open_kernel, projection_parts
 from attribution.quantity import Explained, OfLogits

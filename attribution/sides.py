@@ -14,9 +14,9 @@ import numpy as np
 from attribution.ekfac import Layer
 from attribution.exact_norms import exact_norms_part
 from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
-from attribution.factors import Matrix, Pair
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Part, Progress, load, silent
+from attribution.matrices import Matrix, Pair
 from attribution.model import Encoded
 from attribution.scope import Scope
 from attribution.sweep import Direction, Metric, layer_dots, products, sweep

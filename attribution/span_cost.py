@@ -82,7 +82,7 @@ def _kept_states(
 ) -> States | None:
     """The states from which the search starts, where masked texts were read and they enter below the scope."""
     kept = states_of_masked(workspace, finder)
-    return kept.of(spans) if kept and kept.block <= (planned.scope.first_block or 0) else None
+    return kept.of(spans) if kept.block <= (planned.scope.first_block or 0) else None
 
 
 def _read(query: Query, planned: Plan, encoded: Encoded, labels: np.ndarray, states: States | None) -> None:

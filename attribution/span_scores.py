@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from attribution.factors import summed
 from attribution.index import Progress, silent
 from attribution.masked_texts import KeptStates, find_spans, masked_rows, states_of_masked
+from attribution.matrices import summed
 from attribution.model import Classifier, Encoded, length_sorted_batches
 from attribution.quantity import Importance, Quantity
 from attribution.query import Query
@@ -156,14 +156,15 @@ class Units:
         keys = [(label, *map(tuple, row)) for label, *row in zip(labels.tolist(), *columns, strict=True)]
         first = {key: row for row, key in reversed(list(enumerate(keys)))}
         spans = list(zip(owner.tolist(), places, strict=True))
-        by_span = {} if self._states is None else self._states.by_span
         done, lengths = 0, np.array([len(ids) for ids in encoded["input_ids"]])
         for kept in (True, False):
-            group = np.array([row for row in first.values() if (spans[row] in by_span) == kept], dtype=np.int64)
+            group = np.array(
+                [row for row in first.values() if (spans[row] in self._states.by_span) == kept], dtype=np.int64
+            )
             for batch in length_sorted_batches(lengths[group].tolist(), tokens=TOKENS_AT_ONCE):
                 rows = group[batch]
                 some = {name: [values[row] for row in rows] for name, values in encoded.items()}
-                states = None if self._states is None else self._states.of([spans[row] for row in rows])
+                states = self._states.of([spans[row] for row in rows])
                 scores[rows] = sum(
                     (rate * side.copies(some, labels[rows], owner[rows], states) for rate, side in self.sides),
                     np.zeros(len(rows)),
@@ -173,7 +174,7 @@ class Units:
         return scores[[first[key] for key in keys]]
 
     @cached_property
-    def _states(self) -> KeptStates | None:
+    def _states(self) -> KeptStates:
         return states_of_masked(self.query.workspace, self.finder)
 
     def strongest(self, count: int) -> np.ndarray:

@@ -17,7 +17,8 @@ from torch.autograd import forward_ad
 
 from attribution.ekfac import Layer, weighted_squares
 from attribution.factor_index import States, padded_states
-from attribution.factors import Matrix, Pair, computing_in, dense, read_tokens, run_pass
+from attribution.factors import computing_in, read_tokens, run_pass
+from attribution.matrices import Matrix, Pair, dense
 from attribution.model import Classifier, Encoded, length_sorted_batches
 from attribution.tangents import Found, can_write_out, written_out
 

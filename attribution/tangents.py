@@ -15,7 +15,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from attribution.factor_index import States, padded_states
-from attribution.factors import Matrix, computing_in, dense
+from attribution.factors import computing_in
+from attribution.matrices import Matrix, dense
 from attribution.model import Classifier, Encoded, Inputs, length_sorted_batches
 from attribution.plain_blocks import Dual, read_block, run_blocks
 from attribution.scope import first_block

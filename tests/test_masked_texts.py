@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from attribution import attribute, masked_texts, sides
+from attribution import masked_texts, sides
 from attribution.cost import build_seconds
 from attribution.index import build, load
 from attribution.masked_texts import KeptStates, masked_part, open_masked
@@ -15,10 +15,9 @@ from attribution.span_search import search_parts
 from attribution.spans import Finder
 from attribution.workspace import Workspace
 from tests.oracles import assert_close, encoded, own_model, reopened
-from tests.test_span_methods import masked, windows
+from tests.test_span_methods import MASK, ask, masked, windows
 
 FINDER = Finder(name="ngrams", size=2)
-TRAIN = 40
 
 
 def kept_of(workspace: Workspace) -> dict[str, np.ndarray]:
@@ -72,22 +71,22 @@ def test_an_interrupted_build_goes_on(fresh: Workspace, monkeypatch: pytest.Monk
 
 def test_the_estimate_of_the_build_counts_what_is_read(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time that the features took, for as many tokens as all masked texts have, or as are read at most."""
-    features, masked_part = search_parts(fresh, FINDER)
-    assert build_seconds(fresh, [masked_part]) is None
+    features, part = search_parts(fresh, FINDER)
+    assert build_seconds(fresh, [part]) is None
     build(fresh, [features])
     inputs = [encoded(fresh, row) for _, row in fresh.train.iterrows()]
     lengths = [of["input_ids"].shape[1] for of in inputs]
     read = sum(length * len(windows(fresh, of)) for length, of in zip(lengths, inputs, strict=True))
     took = build_seconds(fresh, [features])
-    assert took and build_seconds(fresh, [masked_part]) == pytest.approx(took * read / sum(lengths), rel=0.2)
+    assert took and build_seconds(fresh, [part]) == pytest.approx(took * read / sum(lengths), rel=0.2)
     monkeypatch.setattr(masked_texts, "MOST_TOKENS", read // 10)
-    assert build_seconds(fresh, [masked_part]) == pytest.approx(took * read / 10 / sum(lengths), rel=0.2)
+    assert build_seconds(fresh, [part]) == pytest.approx(took * read / 10 / sum(lengths), rel=0.2)
 
 
 def states_of(workspace: Workspace) -> KeptStates:
     """What is kept of the states; the tiny models have three blocks, so they enter the second."""
     states = open_masked(workspace, masked_part(workspace, FINDER)).states
-    assert states is not None and states.block == 1
+    assert states.block == 1
     return states
 
 
@@ -117,12 +116,6 @@ def test_states_are_kept_up_to_a_size(fresh: Workspace, monkeypatch: pytest.Monk
     tokens = sum(len(states) for states in kept.values())
     assert 380 < tokens <= 400 and len(kept) < len(kept_of(bare)["owner"])
     assert_close(some.scores, everything.scores, relative=5e-3)
-
-
-def ask(workspace: Workspace, method: str, **parameters: Any) -> Any:
-    token = (1, 2) if method.endswith("plus_plus") else None
-    given: dict[str, Any] = {"test": 3, "token": token, "finder": "ngrams", "size": 2, **parameters}
-    return attribute(workspace, method, **given)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +148,7 @@ def test_states_are_read_where_nothing_moves_below_them(
     run = sides.sweep
 
     def noted(*args: Any, states: Any = None, **rest: Any) -> Any:
-        masked_ones = any(4 in ids for ids in args[1]["input_ids"])
+        masked_ones = any(MASK in ids for ids in args[1]["input_ids"])
         seen.update([states and states.block] if masked_ones else [])
         return run(*args, states=states, **rest)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from attribution import attribute, pairs
-from attribution.factors import dense
 from attribution.index import build
+from attribution.matrices import dense
 from attribution.pairs import WordPairs, pairs_parts, word_pairs
 from attribution.quantity import DIFFERENTIABLE, Saliency, gradient
 from attribution.query import make_query, with_tokens

@@ -5,7 +5,7 @@ import torch
 
 from attribution.errors import UserError
 from attribution.factor_index import sketch
-from attribution.factors import dense, inner
+from attribution.matrices import dense, inner
 from attribution.quantity import gradient
 from attribution.question_factors import gradient_factors
 from attribution.scope import make_scope

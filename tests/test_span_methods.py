@@ -155,7 +155,7 @@ def test_influence_of_spans_is_the_dense_product(space: Workspace, method: str, 
     assert table.scored.exact and table.scored.quantity == (
         "importance" if "plus_plus" in method else "log_probability"
     )
-    assert_spans(table, expected, range(len(expected)), relative=5e-3)
+    assert_spans(table, expected, range(len(expected)), relative=2e-3)
 
 
 def over_copies(space: Workspace, method: str, names: tuple[str, ...], *, copies: int, step: float, seed: int) -> Any:
@@ -199,8 +199,8 @@ def test_small_steps_give_copies_times_the_product(workspace: Workspace, method:
 @pytest.mark.parametrize("method", METHODS)
 def test_candidates_have_the_scores_of_the_full_scan(workspace: Workspace, method: str) -> None:
     """Of 30 candidates each has what the full scan gives it; of both ends all spans are scored; a note says so."""
-    full = ask(workspace, method, scope="last:1", scorer="sweep")
     some = ask(workspace, method, scope="last:1", candidates=30)
+    full = ask(workspace, method, scope="last:1", scorer="sweep")  # from the states that the search had kept
     (everything,), (searched,) = (np.nonzero(table.scores) for table in (full, some))
     assert 10 < len(searched) < len(everything) == 40 and not some.scored.exact
     scale, scored = np.abs(full.scores).max(), 0
@@ -208,12 +208,12 @@ def test_candidates_have_the_scores_of_the_full_scan(workspace: Workspace, metho
         assert own[0].score == some.scores[at]
         known = every_span(full, int(at))
         for span in own:
-            assert span.score == pytest.approx(known[span.start, span.end], abs=5e-3 * scale)
+            assert span.score == pytest.approx(known[span.start, span.end], abs=2e-3 * scale)
         scored += len(own)
     assert scored >= 30 and some.scored.exact_rows is not None
     exact = some.scored.exact_rows.tolist()
     assert set(some.order[:3].tolist()) <= set(exact) <= set(searched.tolist())
-    assert_close(some.scores[exact], full.scores[exact], relative=5e-3)
+    assert_close(some.scores[exact], full.scores[exact], relative=2e-3)
     assert any("Scored are 30 of " in note for note in some.scored.notes)
     assert not any("candidates" in note for note in full.scored.notes)
 

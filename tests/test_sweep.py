@@ -11,7 +11,7 @@ from torch import Tensor
 from attribution import tangents
 from attribution.ekfac import curvature_parts, open_curvature
 from attribution.factor_index import States, factor_parts, open_factors
-from attribution.factors import dense
+from attribution.matrices import dense
 from attribution.model import Classifier
 from attribution.plain_blocks import run_blocks
 from attribution.scope import make_scope

@@ -4,9 +4,9 @@ import statistics
 import time
 
 import numpy as np
-import torch
 from torch import nn
 
+from attribution.factors import computing_in
 from attribution.index import silent
 from attribution.retraining.blocks import Blocks
 from attribution.retraining.heads import RefittedHeads
@@ -44,7 +44,7 @@ def plain_seconds(blocks: Blocks) -> float:
         with classifier.cut_before(blocks.cut or 0) as suffix:
             for rows in next(epochs_of(recipe, len(part.lengths)))[:STEPS]:
                 began = time.perf_counter()
-                with torch.autocast(classifier.device.type, dtype=torch.bfloat16, enabled=part.dtype == torch.bfloat16):
+                with computing_in(classifier.device, part.dtype):
                     logits = suffix.logits(*part.batch(rows))
                 learner.step(nn.functional.cross_entropy(logits.float(), blocks.labels[rows]))
                 times.append(time.perf_counter() - began)
