@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from attribution.errors import UserError
 from attribution.index import Progress, silent
 from attribution.query import make_query, sample_ids
+from attribution.rank_correlation import spearman
 from attribution.registry import get_method, run_method
 from attribution.results import ScoreTable
 from attribution.workspace import Workspace
@@ -42,18 +42,6 @@ def ranks(table: ScoreTable) -> np.ndarray:
     found = np.empty(len(table.order), dtype=np.int64)
     found[table.order] = np.arange(1, len(found) + 1)
     return found
-
-
-def spearman(scores: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation between the rows of scores (methods, train): (methods, methods).
-
-    Equal scores share their mean rank. NaN for a row whose scores are all equal, which has no order to compare.
-    """
-    centred = rankdata(scores, axis=1)
-    centred -= centred.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(centred, axis=1)
-    units = centred / np.where(lengths > 0, lengths, np.nan)[:, None]
-    return np.clip(units @ units.T, -1, 1)
 
 
 def overlap(orders: np.ndarray, top: int) -> np.ndarray:

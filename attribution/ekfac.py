@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attribution.factor_index import DTYPES, in_precision, open_factors
 from attribution.factor_index import KIND as FACTORS
-from attribution.factors import computing_in, read_tokens, run_pass
+from attribution.factors import computing_in, gram, read_tokens, run_pass
 from attribution.index import BUILDERS, Part, Progress, load, silent
 from attribution.matrices import Matrix, Pair, dense
 from attribution.model import length_sorted_batches
@@ -146,10 +146,11 @@ def _build_norms(workspace: Workspace, part: Part, folder: Path, progress: Progr
     options = tuple((name, value) for name, value in part.options if name != "damping")
     layers = open_curvature(workspace, Part(kind=KIND, checkpoint=part.checkpoint, options=options), progress)
     index = open_factors(workspace, Part(kind=FACTORS, checkpoint=part.checkpoint, options=options), progress)
-    made, n = [], len(workspace.train)
+    made, n, dtype = [], len(workspace.train), DTYPES[part.option("precision")]
     for shard in index.shards:
         sums = torch.zeros(len(shard.energy))
         for name, (left, right) in shard.pairs.items():
+            left, right = (side.to(layers[name].eigenvalues.device, dtype) for side in (left, right))
             sums += layers[name].of_pairs(left, right, float(part.option("damping"))).cpu()
         made.append(sums.double().sqrt().numpy())
         progress(sum(len(some) for some in made), n, f"norms over {part.option('scope')}")
@@ -173,7 +174,7 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
     covariances: dict[str, Pair] = {}
     for factors in passes(0):
         for name, pair in factors.items():
-            made = tuple(_gram(side) for side in read_tokens(pair))
+            made = tuple(gram(side) for side in read_tokens(pair))
             before = covariances.get(name, (0, 0))
             covariances[name] = (before[0] + made[0], before[1] + made[1])
     bases = {name: tuple(_eigen(side / len(rows)) for side in pair) for name, pair in covariances.items()}
@@ -193,11 +194,6 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
     for file, array in arrays.items():
         np.save(folder / f"{file}.npy", array.cpu().numpy())
     return tuple(arrays)
-
-
-def _gram(side: Tensor) -> Tensor:
-    flat = side.reshape(-1, side.shape[-1])
-    return flat.T @ flat
 
 
 def _eigen(covariance: Tensor) -> Pair:

@@ -6,6 +6,7 @@ listing of checksums, so that an interrupted build goes on where it was and a da
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attribution.factors import Pass, fast_dtype, leading, run_pass, spanned
+from attribution.factors import Pass, fast_dtype, leading, run_pass
 from attribution.index import BUILDERS, Part, Progress, finish_shard, load, parts, silent
-from attribution.matrices import Matrix, Pair
+from attribution.matrices import Pair
 from attribution.model import Classifier, Encoded, Entering, length_sorted_batches
+from attribution.pair_ranks import errors_of, fill
 from attribution.scope import Scope, make_scope
 from attribution.workspace import Workspace
 
 KIND = "factors"
 SHARD = 1024
-HIGHEST_RANK = 16
 SAMPLE = 128
+SCORED = 256
+PIECE = 1024
 BYTES = 0.9e9
-SKETCH = (16, 64)
-SKETCH_IN_METRIC = 16
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -85,6 +86,11 @@ class FactorIndex:
     shards: list[Shard]
 
     @property
+    def count(self) -> int:
+        """The number of training examples."""
+        return sum(len(shard.energy) for shard in self.shards)
+
+    @property
     def shares(self) -> dict[str, float]:
         """For each layer the share of the gradients' squared norm that is kept, summed over the training set."""
         total = np.concatenate([shard.energy for shard in self.shards]).sum(axis=0, dtype=np.float64)
@@ -108,62 +114,56 @@ class FactorIndex:
         start, end = shard.first[row % SHARD : row % SHARD + 2]
         return shard.hidden[start:end]
 
-    def dot(self, vectors: Mapping[str, Pair]) -> np.ndarray:
-        """⟨V, ∇_S ℓ_i⟩ for V given by layer as left (rank, out), right (rank, in), V = leftᵀ right: (train,)."""
-        kept = self.shards[0].pairs
-        given = {name: tuple(side.to(kept[name][0].dtype).contiguous() for side in vectors[name]) for name in vectors}
-        return np.concatenate([_dot(shard, given) for shard in self.shards])
+    @cached_property
+    def sample(self) -> dict[str, Pair]:
+        """The pairs of some 256 training examples, evenly spaced."""
+        return self.pairs_of(np.arange(0, self.count, -(-self.count // SCORED)))
+
+    def pairs_of(self, rows: np.ndarray) -> dict[str, Pair]:
+        """The pairs of some training examples in float32, in the order of their shards."""
+        taken = [(shard, torch.from_numpy(rows[rows // SHARD == k] % SHARD)) for k, shard in enumerate(self.shards)]
+
+        def of(layer: str, side: int) -> Tensor:
+            return torch.cat([shard.pairs[layer][side][at] for shard, at in taken if len(at)]).float()
+
+        return {layer: (of(layer, 0), of(layer, 1)) for layer in self.scope.layers}
+
+    def dot(self, vectors: Mapping[str, Pair], counts: Mapping[str, int] | None = None) -> np.ndarray:
+        """⟨V, ∇_S ℓ_i⟩ for V given by layer as left (rank, out), right (rank, in), V = leftᵀ right: (train,).
+
+        `counts`: of which layers how many of the leading pairs are read; all of them without it.
+        """
+        stored = {name: pair[0] for name, pair in self.shards[0].pairs.items()}
+        counts = counts or {name: side.shape[1] for name, side in stored.items()}
+        fast = {torch.bfloat16: fast_dtype(torch.device("cpu"))}
+        given = {
+            name: tuple(side.to("cpu", fast.get(stored[name].dtype, side.dtype)).contiguous() for side in vectors[name])
+            for name in counts
+        }
+        return np.concatenate([_dot(shard, given, counts) for shard in self.shards])
 
 
-def _dot(shard: Shard, vectors: Mapping[str, tuple[Tensor, ...]]) -> np.ndarray:
+def _dot(shard: Shard, vectors: Mapping[str, tuple[Tensor, ...]], counts: Mapping[str, int]) -> np.ndarray:
     total = torch.zeros(len(shard.energy), dtype=torch.float64)
-    for name, sides in shard.pairs.items():
-        # With so few columns `linear` is up to 1.7 times as fast as a product with the transpose.
-        first, second = (
-            functional.linear(side.reshape(-1, side.shape[2]), mine)
-            for side, mine in zip(sides, vectors[name], strict=True)
-        )
-        total += torch.linalg.vecdot(first.float(), second.float()).view(len(sides[0]), -1).sum(dim=1)
+    for name, given in vectors.items():
+        kept = (side[:, : counts[name]] for side in shard.pairs[name])
+        first, second = (_columns(side, mine) for side, mine in zip(kept, given, strict=True))
+        total += torch.linalg.vecdot(first.float(), second.float()).view(len(total), -1).sum(dim=1)
     return total.numpy()
 
 
-def sketch(vector: Matrix, scale: Pair | None = None) -> Pair:
-    """V (out, in), whole or as factors, as left (rank, out), right (rank, in) with leftᵀ right ≈ V.
+def _columns(side: Tensor, vectors: Tensor) -> Tensor:
+    """Products of every kept pair's side with some vectors, in the precision of these: (rows · rank, vectors).
 
-    A gradient has hardly more than the rank of its tokens: its rank, 16 at most, or 64 where these have not 99 % of its
-    squared norm. What EK-FAC has inverted is of full rank, and much of it meets no gradient: with `scale`, the root
-    mean squares of the training gradients along its rows and columns, the 16 are kept that weigh most in the scores.
-    Seeded; cost: a few products of V with some columns.
+    Another precision is turned to theirs a piece at a time, in memory that was just in use: twice as fast.
     """
-    if not isinstance(vector, Tensor):
-        assert scale is None, "what EK-FAC has inverted has no factors"
-        return _shortened(*vector)
-    if min(vector.shape) <= SKETCH[0]:
-        side = torch.eye(min(vector.shape), dtype=vector.dtype, device=vector.device)
-        return (side, vector) if vector.shape[0] <= vector.shape[1] else (vector.T, side)
-    scaled = vector if scale is None else scale[0][:, None] * vector * scale[1]
-    left = right = scaled
-    for most in SKETCH if scale is None else (SKETCH_IN_METRIC,):
-        basis = spanned(scaled, most + 16)
-        basis = torch.linalg.qr(scaled @ (scaled.T @ basis)).Q
-        inside = basis.T @ scaled
-        values, mixing = torch.linalg.eigh((inside @ inside.T).double())
-        kept = min(most, max(1, int((values > 1e-9 * values[-1]).sum())))
-        top = mixing[:, -kept:].to(vector)
-        left, right = (basis @ top).T, top.T @ inside
-        if values[-kept:].sum() >= 0.99 * scaled.square().sum():
-            break
-    return (left, right) if scale is None else (left / scale[0], right / scale[1])
-
-
-def _shortened(left: Tensor, right: Tensor) -> Pair:
-    """As `sketch` of leftᵀ right, from the singular pairs of its small core."""
-    (rows, of_rows), (columns, of_columns) = torch.linalg.qr(left.mT), torch.linalg.qr(right.mT)
-    u, values, vt = torch.linalg.svd(of_rows @ of_columns.mT)
-    squares = values.square().double()
-    most = next(most for most in (*SKETCH, len(values)) if squares[:most].sum() >= 0.99 * squares.sum())
-    kept = min(most, SKETCH[-1], max(1, int((squares > 1e-9 * squares[0]).sum())))
-    return (rows @ u[:, :kept]).mT, values[:kept, None] * (columns @ vt[:kept].mT).mT
+    rank, width = side.shape[1:]
+    # With so few columns `linear` is up to 1.7 times as fast as a product with the transpose.
+    if side.dtype == vectors.dtype and side.is_contiguous():
+        return functional.linear(side.view(-1, width), vectors)
+    pieces = side.split(max(1, PIECE // rank))
+    room = torch.empty(len(pieces[0]), rank, width, dtype=vectors.dtype)
+    return torch.cat([functional.linear(room[: len(p)].copy_(p).view(-1, width), vectors) for p in pieces])
 
 
 def padded_states(classifier: Classifier, rows: np.ndarray, states: States | None) -> Entering:
@@ -188,7 +188,7 @@ def _opened(workspace: Workspace, part: Part, arrays: dict[str, np.ndarray]) -> 
     for name in sorted(name for name in arrays if name.startswith("shard-") and name.count("-") == 1):
         # Copy on write: torch asks for memory that may be written to.
         flat = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
-        flat = flat.view(torch.bfloat16) if part.option("precision") == "bf16" else flat
+        flat = flat.view(torch.bfloat16) if flat.dtype == torch.int16 else flat
         rows = len(arrays[f"{name}-energy"])
         pairs, at = {}, 0
         for layer, (out, entering), rank in zip(scope.layers, shapes, ranks, strict=True):
@@ -225,7 +225,7 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
     for number in range(shard_count(workspace)):
         names += finish_rows(workspace, part, number, folder, progress)
         progress(min((number + 1) * SHARD, len(workspace.train)), len(workspace.train), _what(part))
-    np.save(folder / "ranks.npy", choose_ranks(workspace, part))
+    np.save(folder / "ranks.npy", choose_layout(workspace, part).ranks)
     return "ranks", *names
 
 
@@ -234,7 +234,7 @@ def finish_rows(workspace: Workspace, part: Part, number: int, folder: Path, pro
 
     def make() -> dict[str, np.ndarray]:
         rows = np.arange(number * SHARD, min((number + 1) * SHARD, len(workspace.train)))
-        made = make_shard(workspace, part, rows, choose_ranks(workspace, part), progress)
+        made = make_shard(workspace, part, rows, choose_layout(workspace, part), progress)
         return {"" if name == "pairs" else name: array for name, array in made.items()}
 
     return finish_shard(folder, number, make)
@@ -244,45 +244,33 @@ def _what(part: Part) -> str:
     return f"gradients of the training set over {part.option('scope')} (state {part.checkpoint + 1})"
 
 
-def choose_ranks(workspace: Workspace, part: Part) -> np.ndarray:
-    """Singular pairs kept of each layer's gradients: (layers,), 1 where one position is read, 16 at most.
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How many pairs of each layer are kept (layers,), and in which precision."""
 
-    Pairs are added where they win most a byte, seen at 128 training examples, until nothing is left to win or the
-    whole set would take 0.9 GB. What a pair wins is its part of the layer's squared norm, times the layer's number of
-    parameters: a curvature's inverse makes directions alike, so that a product is spread over them evenly.
+    ranks: np.ndarray
+    dtype: torch.dtype
+
+
+def choose_layout(workspace: Workspace, part: Part) -> Layout:
+    """Between one pair of each layer and 16: all that add something, or those that serve most in 0.9 GB.
+
+    A part in fp32 whose pairs do not all fit keeps them in bfloat16, twice as many. Seen at 128 training examples.
     """
-    return workspace.memo((part, "ranks"), lambda: ranks_for(workspace, part, len(workspace.train)))
+    return workspace.memo((part, "layout"), lambda: layout_for(workspace, part, len(workspace.train)))
 
 
-def ranks_for(workspace: Workspace, part: Part, count: int) -> np.ndarray:
-    """As `choose_ranks`, were there so many training examples."""
+def layout_for(workspace: Workspace, part: Part, count: int) -> Layout:
+    """As `choose_layout`, were there so many training examples."""
     scope = make_scope(workspace.classifier, part.option("scope"))
-    shapes = np.array(_shapes(workspace.classifier, scope))
-    numbers, weights = shapes.sum(axis=1), shapes.prod(axis=1)
-    room = BYTES / (DTYPES[part.option("precision")].itemsize * count)
-    lost = _lost(workspace, part, scope)
-    layers, ranks = np.arange(len(lost)), np.ones(len(lost), dtype=int)
-    while True:
-        after = np.minimum(ranks, HIGHEST_RANK - 1)
-        gains = weights * (lost[layers, ranks - 1] - lost[layers, after]) / numbers
-        best = gains.argmax()
-        if gains[best] <= 0 or ranks @ numbers + numbers[best] > room:
-            return ranks
-        ranks[best] += 1
-
-
-def _lost(workspace: Workspace, part: Part, scope: Scope) -> np.ndarray:
-    """The share of the squared norm that 1, 2, … pairs leave out, over some training examples: (layers, 16)."""
     rows = np.unique(np.linspace(0, len(workspace.train) - 1, SAMPLE).astype(int))
-    kept, total = np.zeros((len(scope.layers), HIGHEST_RANK)), np.zeros(len(scope.layers))
-    for _, found in _passes(workspace, part, scope, *workspace.encoded_train(rows)):
-        for layer, name in enumerate(scope.layers):
-            left, right, energy = leading(found.factors[name], HIGHEST_RANK)
-            squares = left.square().sum(dim=2) * right.square().sum(dim=2)
-            kept[layer] += squares.sum(dim=0).cumsum(dim=0).double().cpu().numpy()
-            total[layer] += energy[:, 0].sum().item()
-    lost = 1 - kept / np.maximum(total, 1e-30)[:, None]
-    return np.where(lost > 1e-6, lost, 0)
+    passes = (found for _, found in _passes(workspace, part, scope, *workspace.encoded_train(rows)))
+    errors = workspace.memo((part, "errors"), lambda: errors_of(passes, scope.layers))
+    numbers = np.array(_shapes(workspace.classifier, scope)).sum(axis=1)
+    whole, fits = fill(errors, numbers, BYTES / (4 * count))
+    if fits and part.option("precision") == "fp32":
+        return Layout(ranks=whole, dtype=torch.float32)
+    return Layout(ranks=fill(errors, numbers, BYTES / (2 * count))[0], dtype=torch.bfloat16)
 
 
 def _passes(
@@ -313,19 +301,18 @@ def _passes(
 
 
 def make_shard(
-    workspace: Workspace, part: Part, rows: np.ndarray, ranks: np.ndarray, progress: Progress = silent
+    workspace: Workspace, part: Part, rows: np.ndarray, layout: Layout, progress: Progress = silent
 ) -> dict[str, np.ndarray]:
     """The arrays of a shard from its rows of the training set; depends on nothing else that was built."""
     classifier = workspace.classifier
     scope = make_scope(classifier, part.option("scope"))
-    dtype = DTYPES[part.option("precision")]
     encoded, labels = workspace.encoded_train(rows)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     first = np.concatenate([[0], np.cumsum(lengths)])
     block = scope.first_block or None
     sides = [
-        torch.zeros(len(rows), rank, width, dtype=dtype)
-        for shape, rank in zip(_shapes(classifier, scope), ranks.tolist(), strict=True)
+        torch.zeros(len(rows), rank, width, dtype=layout.dtype)
+        for shape, rank in zip(_shapes(classifier, scope), layout.ranks.tolist(), strict=True)
         for width in shape
     ]
     energies = np.empty((len(rows), len(scope.layers), 2), dtype=np.float32)
@@ -333,8 +320,9 @@ def make_shard(
     done = 0
     for batch, found in _passes(workspace, part, scope, encoded, labels, watch=block):
         for layer, name in enumerate(scope.layers):
-            left, right, energy = leading(found.factors[name], int(ranks[layer]))
-            sides[2 * layer][batch], sides[2 * layer + 1][batch] = left.to(dtype).cpu(), right.to(dtype).cpu()
+            left, right, energy = leading(found.factors[name], int(layout.ranks[layer]))
+            for side, made in zip(sides[2 * layer : 2 * layer + 2], (left, right), strict=True):
+                side[batch] = made.to("cpu", layout.dtype)
             energies[batch, layer] = energy.cpu()
         if hidden is not None and found.hidden is not None:
             states = found.hidden.half().cpu().numpy()
@@ -343,7 +331,7 @@ def make_shard(
         done += len(batch)
         progress(int(rows[0]) + done, len(workspace.train), _what(part))
     flat = torch.cat([side.flatten() for side in sides])
-    pairs = flat.view(torch.int16).numpy() if dtype == torch.bfloat16 else flat.numpy()
+    pairs = flat.view(torch.int16).numpy() if layout.dtype == torch.bfloat16 else flat.numpy()
     made = {"pairs": pairs, "energy": energies, "first": first}
     return made if hidden is None else made | {"hidden": hidden}
 

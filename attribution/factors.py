@@ -154,6 +154,12 @@ def read_tokens(pair: Pair) -> Pair:
     return inputs[rows, at][:, None], gradients[rows, at][:, None]
 
 
+def gram(side: Tensor) -> Tensor:
+    """Σ x xᵀ over all tokens of all examples, (batch, tokens, width): (width, width)."""
+    flat = side.flatten(0, -2)
+    return flat.mT @ flat
+
+
 def spanned(matrix: Tensor, columns: int) -> Tensor:
     """Orthonormal columns (out, columns) that span those of a matrix (out, in), if its rank is below; seeded."""
     return torch.linalg.qr(matrix @ _start(matrix.shape[1], columns).to(matrix)).Q

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from attribution.comparison import spearman
 from attribution.ekfac import sample
 from attribution.head import cosine
 from attribution.index import BUILDERS, Part, Progress, silent
 from attribution.query import make_query
+from attribution.rank_correlation import spearman
 from attribution.scoring import FIDELITY, Choices, plan, side_of
 from attribution.sides import IndexSide
 from attribution.workspace import Workspace

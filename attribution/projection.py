@@ -34,12 +34,11 @@ class Projection:
 
     def of_pairs(self, pairs: Mapping[str, Pair]) -> Tensor:
         """R of gradients Σ_k left_k right_kᵀ a layer, (examples, rank, out) and (…, in): (examples, side²)."""
-        total = torch.zeros(())
-        for name, (left, right) in pairs.items():
-            rows, columns = self.sides[name]
-            first, second = left.float() @ rows.T, right.float() @ columns.T
-            total = total + first.mT @ second
-        return total.flatten(1)
+        made = []
+        for name, pair in pairs.items():
+            first, second = (side.to(own) @ own.T for side, own in zip(pair, self.sides[name], strict=True))
+            made.append(first.mT @ second)
+        return torch.stack(made).sum(dim=0).flatten(1)
 
     def of_matrices(self, matrices: Mapping[str, Tensor]) -> Tensor:
         """R of one gradient, (out, in) a layer: (side²,)."""

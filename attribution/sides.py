@@ -13,15 +13,19 @@ import numpy as np
 
 from attribution.ekfac import Layer
 from attribution.exact_norms import exact_norms_part
-from attribution.factor_index import DTYPES, FactorIndex, States, precision_of, sketch
+from attribution.factor_index import DTYPES, SCORED, FactorIndex, States, precision_of
 from attribution.head import HeadHessian, HeadUnits, cosine, head_units
 from attribution.index import Part, Progress, load, silent
 from attribution.matrices import Matrix, Pair
 from attribution.model import Encoded
 from attribution.scope import Scope
+from attribution.sketching import needed_pairs, sketch
+from attribution.sketching import products as products_with
 from attribution.sweep import Direction, Metric, layer_dots, products, sweep
 from attribution.variants import State, unmoved_below, weights_of
 from attribution.workspace import Workspace
+
+LEADING = 64
 
 
 class Side(Protocol):
@@ -237,19 +241,29 @@ class Projected:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSide:
-    """Linear layers, read from the index or from projected gradients; further rows go through the exact sweep."""
+    """Linear layers, read from the index or from projected gradients; further rows go through the exact sweep.
+
+    Without EK-FAC a scan reads only the pairs that a sample's order needs, and the 64 rows that lead by it are scored
+    again with all of them.
+    """
 
     sweep: SweepSide
     scanned: FactorIndex | Projected
     norms: np.ndarray | None
 
     def train(self, progress: Progress) -> np.ndarray:
-        side = self.sweep
         if isinstance(self.scanned, Projected):
-            dots = -(self.scanned.gradients @ self.scanned.vector).astype(np.float64)
-        else:
-            dots = -self.scanned.dot({layer: self._pair(layer) for layer in side.scope.layers})
-        return dots if self.norms is None else cosine(dots, self.norms, side.norm)
+            return self._scaled(-(self.scanned.gradients @ self.scanned.vector).astype(np.float64))
+        index, vectors = self.scanned, {layer: self._pair(layer) for layer in self.sweep.scope.layers}
+        if self.sweep.layers is not None or index.count <= SCORED:
+            return self._scaled(-index.dot(vectors))  # what EK-FAC has inverted meets nearly all of the pairs
+        dots = -index.dot(vectors, needed_pairs(vectors, index.sample))
+        leading = np.sort(np.argsort(-self._scaled(dots), kind="stable")[:LEADING])
+        dots[leading] = -products_with(vectors, index.pairs_of(leading))
+        return self._scaled(dots)
+
+    def _scaled(self, dots: np.ndarray) -> np.ndarray:
+        return dots if self.norms is None else cosine(dots, self.norms, self.sweep.norm)
 
     def _pair(self, layer: str) -> Pair:
         """What of v meets the pairs of a layer: left (rank, out), right (rank, in)."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attribution import attribute, factor_index
+from attribution import attribute, pair_ranks
 from attribution.query import make_query
 from attribution.registry import required_parts, run_method, standard_parts
 from attribution.results import ScoreTable
@@ -102,7 +102,7 @@ def test_the_top_rows_of_an_index_are_exact(
     copies: Copies, scope: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one pair a gradient the index is rough, and yet the rows it calls exact have the sweep's scores."""
-    monkeypatch.setattr(factor_index, "HIGHEST_RANK", 1)
+    monkeypatch.setattr(pair_ranks, "HIGHEST_RANK", 1)
     bare = copies["workspace"]["sweep"]
     rough = copied(bare, tmp_path / "rough")
     exact, table = ask(bare, method, scope=scope, scorer="sweep"), ask(rough, method, scope=scope, scorer="index")

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from attribution import factor_index
-from attribution.factor_index import FactorIndex, factor_parts, open_factors, sketch
+from attribution import factor_index, pair_ranks
+from attribution.factor_index import FactorIndex, factor_parts, open_factors
 from attribution.factors import leading, read_tokens, run_pass
 from attribution.scope import make_scope
+from attribution.sketching import sketch
 from attribution.workspace import Workspace
 from tests.dense import LAST, blocks_of, last
 from tests.oracles import assert_close, reopened, training_gradients
@@ -169,7 +170,7 @@ def test_norms_are_exact_however_few_pairs_are_kept(
     fresh: Workspace, scope: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """‖∇ℓ_i‖ from the index is that of the whole gradients; the shares say how much of each layer the pairs hold."""
-    monkeypatch.setattr(factor_index, "HIGHEST_RANK", 1)
+    monkeypatch.setattr(pair_ranks, "HIGHEST_RANK", 1)
     index = index_of(fresh, scope)
     gradients = training_gradients(fresh, LAST[scope])
     assert_close(index.norms(), np.linalg.norm(gradients, axis=1), relative=1e-5, what="norms")
@@ -222,25 +223,8 @@ def test_ranks_fit_the_room(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -
     }
     for room, expected in ((1e9, range(2, 17)), (0, range(1, 2))):
         monkeypatch.setattr(factor_index, "BYTES", room)
-        ranks = factor_index.choose_ranks(reopened(fresh), part)
+        ranks = factor_index.choose_layout(reopened(fresh), part).ranks
         assert all(rank in ((1,) if name in single else expected) for name, rank in zip(last(2), ranks, strict=True))
-
-
-def test_pairs_go_where_they_win_most(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a third of the room, no pair moved from one layer to another of its size keeps more of the squared norm."""
-    (part,) = factor_parts(fresh, "last:2")
-    whole = index_of(fresh, "last:2")
-    sizes = [left.shape[2] + right.shape[2] for left, right in whole.shards[0].pairs.values()]
-    energies = [torch.linalg.vector_norm(left, dim=(0, 2)).square() for left, _ in whole.shards[0].pairs.values()]
-    counts = [left.shape[1] for left, _ in whole.shards[0].pairs.values()]
-    monkeypatch.setattr(factor_index, "BYTES", 4 * len(fresh.train) * np.dot(sizes, counts) / 3)
-    ranks = factor_index.choose_ranks(reopened(fresh), part)
-    assert np.dot(ranks, sizes) < np.dot(counts, sizes) / 3
-    attention = [k for k, name in enumerate(last(2)) if "layer.1.attention" in name]
-    shares = [energies[k] / energies[k].sum() for k in attention]
-    last_kept = min(float(share[ranks[k] - 1]) for k, share in zip(attention, shares, strict=True) if ranks[k] > 1)
-    first_dropped = max(float(share[ranks[k]]) for k, share in zip(attention, shares, strict=True))
-    assert last_kept >= first_dropped - 1e-6
 
 
 def test_a_folder_of_an_index_says_what_it_is(workspace: Workspace) -> None:

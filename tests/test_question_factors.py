@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from attribution.errors import UserError
-from attribution.factor_index import sketch
 from attribution.matrices import dense, inner
 from attribution.quantity import gradient
 from attribution.question_factors import gradient_factors
 from attribution.scope import make_scope
+from attribution.sketching import sketch
 from tests.families import FAMILIES, classifier_of, in_float64
 from tests.test_quantity import QUANTITIES
 

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import numpy as np
 
-from attribution.comparison import spearman
 from attribution.experiments.measures import answers, asking_seconds, drawn_tests
 from attribution.experiments.pairwise import METHODS, MODEL, Damped, ScopeOf, Tests, Wider, asked, entries, pair_rows
 from attribution.experiments.registry import Findings, Run, experiment
 from attribution.parameters import Range
 from attribution.query import sample_ids
+from attribution.rank_correlation import spearman
 
 DIFFERS = f"{MODEL}. The figures print no numbers that can be read off; what the text says of them"
 PAPER = [

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from attribution.comparison import spearman
 from attribution.errors import UserError
 from attribution.experiments.measures import drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.parameters import Choice, Name, Range
 from attribution.quantity import Quantity
 from attribution.query import Query, make_query, sample_ids
+from attribution.rank_correlation import spearman
 from attribution.registry import get_method, list_methods
 from attribution.scoring import Choices, plan, sides_of
 from attribution.span_scores import Units, explained_span

@@ -11,12 +11,12 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from attribution.comparison import spearman
 from attribution.experiments.measures import Entry, asking_seconds, drawn_tests, mean_error
 from attribution.experiments.registry import CONTROL, Findings, Row, Run, experiment
 from attribution.loading import model_digest, quiet
 from attribution.parameters import Choice, Name, Range
 from attribution.query import make_query
+from attribution.rank_correlation import spearman
 from attribution.storage import work_folder
 from attribution.workspace import Workspace, open_workspace, write_settings, write_tables
 

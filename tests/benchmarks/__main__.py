@@ -23,24 +23,25 @@ from attribution import open_workspace
 from attribution.cli import Reporter
 from attribution.demo import demo_directory
 from attribution.factor_index import (
+    SHARD,
     FactorIndex,
     Shard,
-    choose_ranks,
+    choose_layout,
     factor_parts,
+    layout_for,
     make_shard,
     open_factors,
-    ranks_for,
-    sketch,
 )
 from attribution.factors import computing_in, fast_dtype
 from attribution.index import build, silent
 from attribution.model import length_sorted_batches
-from attribution.query import make_query
+from attribution.query import Query, make_query
 from attribution.refinement import refine
 from attribution.registry import list_methods, run_method, standard_parts
 from attribution.results import ScoreTable
 from attribution.scoring import Choices, plan, side_of
 from attribution.sides import IndexSide
+from attribution.sketching import sketch
 from attribution.workspace import Workspace
 from tests.benchmarks import agreement, browser, retraining
 from tests.benchmarks.peers import PEERS
@@ -147,11 +148,11 @@ def growth(workspace: Workspace) -> list[dict[str, Any]]:
     """A click over repeated rows, with the pairs that their number leaves room for, and what making them takes."""
     (part,) = factor_parts(workspace, "last:2")
     index, rows = open_factors(workspace, part), np.arange(min(1024, len(workspace.train)))
-    made = seconds(lambda: make_shard(workspace, part, rows, choose_ranks(workspace, part))) / len(rows)
-    query = make_query(workspace, test=int(workspace.test.index[7]), token=3)
+    made = seconds(lambda: make_shard(workspace, part, rows, choose_layout(workspace, part))) / len(rows)
+    queries = [make_query(workspace, test=int(test), token=3) for test in workspace.test.index[:10]]
     planned = plan(workspace, Choices(scope="last:2"))
 
-    def click(repeated: FactorIndex) -> None:
+    def click(query: Query, repeated: FactorIndex) -> None:
         asked = side_of(query, query.saliency("gradient_x_input"), planned, workspace.states()[-1], silent, [])
         assert isinstance(asked, IndexSide)
         order = np.argsort(-replace(asked, scanned=repeated).train(silent), kind="stable")
@@ -159,8 +160,8 @@ def growth(workspace: Workspace) -> list[dict[str, Any]]:
 
     found = []
     for size in SIZES:
-        repeated = replace(index, shards=repeated_shards(index, size, ranks_for(workspace, part, size).tolist()))
-        taken = median_ms([lambda r=repeated: click(r)] * 5)
+        repeated = replace(index, shards=repeated_shards(index, size, layout_for(workspace, part, size).ranks.tolist()))
+        taken = median_ms([lambda q=q, r=repeated: click(q, r) for q in queries])
         gigabytes = (
             sum(side.nbytes for shard in repeated.shards for pair in shard.pairs.values() for side in pair) / 1e9
         )
@@ -170,10 +171,10 @@ def growth(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def repeated_shards(index: FactorIndex, size: int, ranks: list[int]) -> list[Shard]:
-    """Copies of an index's shards, cut to so many pairs a layer, until there are `size` rows."""
-    shards, left = [], size
+    """Copies of an index's whole shards, cut to so many pairs a layer, until there are `size` rows."""
+    shards, left, whole = [], size, [shard for shard in index.shards if len(shard.energy) == SHARD] or index.shards
     while left > 0:
-        shard = index.shards[len(shards) % len(index.shards)]
+        shard = whole[len(shards) % len(whole)]
         count = min(left, len(shard.energy))
         cut = zip(shard.pairs.items(), ranks, strict=True)
         pairs = {name: (a[:count, :rank].clone(), b[:count, :rank].clone()) for (name, (a, b)), rank in cut}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from attribution import comparison
+from attribution import rank_correlation
 from attribution.ekfac import sample
 from attribution.index import silent
 from attribution.query import Query, make_query
@@ -20,7 +20,7 @@ CANDIDATES = 40
 
 def spearman(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman's rank correlation of two rows of scores."""
-    return float(comparison.spearman(np.stack([one, other]))[0, 1])
+    return float(rank_correlation.spearman(np.stack([one, other]))[0, 1])
 
 
 def questions(workspace: Workspace, tests: int) -> list[Query]:
