@@ -184,7 +184,7 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
             inputs, gradients = read_tokens(pair)
             (_, of_inputs), (_, of_gradients) = bases[name]
             with computing_in(workspace.classifier.device, DTYPES[part.option("precision")]):
-                squares[name] += _sum_of_squares(inputs @ of_inputs, gradients @ of_gradients).float()
+                squares[name] += _sum_of_squares(inputs @ of_inputs, gradients @ of_gradients).float().cpu()
     arrays: dict[str, Tensor] = {}
     for i, name in enumerate(scope.layers):
         (input_values, of_inputs), (gradient_values, of_gradients) = bases[name]

@@ -127,8 +127,8 @@ def _build(workspace: Workspace, part: Part, folder: Path, progress: Progress) -
     for shard in index.shards:
         for rows in torch.arange(len(shard.energy)).split(256):
             pairs = {name: (left[rows], right[rows]) for name, (left, right) in shard.pairs.items()}
-            found, place = projection.of_pairs(pairs), slice(done, done + len(rows))
-            gradients[place] = found.cpu().numpy()
+            found, place = projection.of_pairs(pairs).cpu(), slice(done, done + len(rows))
+            gradients[place] = found.numpy()
             found = found / wrong[place, None]
             gram += found.T @ found
             done += len(rows)
