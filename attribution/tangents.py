@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
+from attribution.cores import use_cores
 from attribution.factor_index import States, padded_states
 from attribution.factors import computing_in
 from attribution.matrices import Matrix, dense
@@ -87,12 +88,8 @@ def _on_every_core(function: Callable[..., Dual], *given: Sequence[Any]) -> list
     cores = min(torch.get_num_threads(), len(given[0]))
     if cores == 1:
         return [function(*one) for one in zip(*given, strict=True)]
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(function, *given))
-    finally:
-        torch.set_num_threads(threads)
+    with ThreadPoolExecutor(cores, initializer=use_cores, initargs=(1,)) as pool:
+        return list(pool.map(function, *given))
 
 
 def _below(classifier: Classifier, inputs: Inputs, weights: Mapping[str, Tensor]) -> Tensor:

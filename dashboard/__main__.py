@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dashboard import cache, recent, workspaces
@@ -31,8 +32,9 @@ def main() -> None:
     recent.remember(workspaces.own())
     from streamlit.web import cli
 
-    # Before the server answers, so that nobody waits for a page.
-    cache.warm_up()
+    # Before the server answers, so that nobody waits for a page; in a thread that ends (see `dashboard.turns`).
+    with ThreadPoolExecutor(1) as own:
+        own.submit(cache.warm_up).result()
     # Streamlit collects garbage after every run of a page: 0.3 s when it looks through all that was loaded until here.
     gc.freeze()
 

@@ -144,8 +144,7 @@ def answered(asked: Query) -> list[tuple[str, Settings]]:
 
 @workspaces.keep_results(max_entries=ANSWERS)
 def _result(_query: Query, key: tuple, method: str, settings: Settings) -> ScoreTable | TokenScores:
-    with TURNS.turn(Rank.FIRST):
-        return run_method(_query, method, dict(settings), rerank=False)
+    return TURNS.run(Rank.FIRST, lambda: run_method(_query, method, dict(settings), rerank=False))
 
 
 def result(asked: Query, method: str, settings: Settings = ()) -> Any:
@@ -171,8 +170,8 @@ def reranked(table: ScoreTable, settings: Settings) -> ScoreTable:
     """As `known_reranked`, done where it is not known yet."""
     found = known_reranked(table, settings)
     if found is None:
-        with TURNS.turn(Rank.REFINING):
-            found = _kept(_exact_tops(), key_of(table, settings), table.reranked(), most=ANSWERS)
+        top = TURNS.run(Rank.REFINING, table.reranked)
+        found = _kept(_exact_tops(), key_of(table, settings), top, most=ANSWERS)
     return found
 
 
@@ -212,8 +211,8 @@ def words(table: ScoreTable, settings: Settings, ids: tuple[int, ...]) -> dict[i
     found = known_words(table, settings, ids)
     if found is None:
         key = (key_of(table, settings), table.scored.exact, ids)
-        with TURNS.turn(Rank.REFINING):
-            found = _kept(_word_store(), key, dict(zip(ids, table.words_of(ids), strict=True)))
+        parts = TURNS.run(Rank.REFINING, lambda: table.words_of(ids))
+        found = _kept(_word_store(), key, dict(zip(ids, parts, strict=True)))
     return found
 
 
