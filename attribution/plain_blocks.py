@@ -35,9 +35,13 @@ class Affine:
         assert values is not None
         tangent = None if moved is None else functional.linear(moved, self.weight)
         if self.tangent is not None:
-            own = _product(values, self.tangent)
-            tangent = own if tangent is None else tangent.add_(own)
+            tangent = _product(values, self.tangent, onto=tangent)
         return functional.linear(values, self.weight, self.bias), tangent
+
+    def by_head(self, heads: int) -> Dual:
+        """The weight and its tangent, whole: (heads, size, in) each."""
+        moved = None if self.tangent is None else dense(self.tangent).view(heads, -1, self.weight.shape[1])
+        return self.weight.view(heads, -1, self.weight.shape[1]), moved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +79,34 @@ class PlainBlock:
     def __call__(self, states: Dual, mask: Tensor, *, first_only: bool = False) -> Dual:
         """The states (batch, tokens, width) after the block, or (batch, 1, width); `mask` is added to the scores."""
         asking = _each(states, lambda side: side[:, :1]) if first_only else states
-        query, key, value = (
-            _each(side, self._by_head) for side in (self.query(asking), self.key(states), self.value(states))
-        )
-        context = _each(_attend(query, key, value, mask), lambda side: side.transpose(1, 2).flatten(2))
+        context = self._gathered(asking, states, mask) if first_only else self._attended(states, mask)
         middle = self.mixed_norm(_plus(self.mixed(context), asking))
         return self.narrow_norm(_plus(self.narrow(_gelu(self.wide(middle))), middle))
 
-    def _by_head(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _attended(self, states: Dual, mask: Tensor) -> Dual:
+        """What the tokens of each row take from one another: (batch, tokens, width)."""
+        query, key, value = (
+            _each(layer(states), lambda side: side.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous())
+            for layer in (self.query, self.key, self.value)
+        )
+        return _each(_attend(query, key, value, mask), lambda side: side.transpose(1, 2).flatten(2))
+
+    def _gathered(self, asking: Dual, states: Dual, mask: Tensor) -> Dual:
+        """What one token of each row takes from all of them: (batch, 1, width). No token's key or value is made.
+
+        Of one query q, qᵀ(Kx + b) is (Kᵀq)ᵀx but for a constant, which no softmax sees, and Σ_t w_t (Vx_t + b) is
+        V Σ_t w_t x_t + b: products with K and V once a row, not once a token.
+        """
+        narrowed = _each(states, lambda side: side.to(self.key.weight.dtype))
+        of_key, of_value = (layer.by_head(self.heads) for layer in (self.key, self.value))
+        query = _each(self.query(asking), lambda side: side.view(len(side), self.heads, -1).transpose(0, 1))
+        sought = _each(_matmul(query, of_key), lambda side: side.transpose(0, 1))
+        weights = _softmax(_matmul(sought, _each(narrowed, lambda side: side.mT)), mask[:, 0], query[0].shape[-1])
+        taken = _each(_matmul(weights, narrowed), lambda side: side.transpose(0, 1))
+        context = _each(
+            _matmul(taken, _each(of_value, lambda side: side.mT)), lambda side: side.transpose(0, 1).flatten(1)[:, None]
+        )
+        return context[0] + self.value.bias, context[1]
 
 
 def read_block(
@@ -153,13 +176,28 @@ def _attend(query: Dual, key: Dual, value: Dual, mask: Tensor) -> Dual:
     (q, dq), (k, dk), (v, dv) = query, key, value
     if dq is None and dk is None and dv is None:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask), None
-    dq, dk, dv = (torch.zeros_like(s) if d is None else d for s, d in ((q, dq), (k, dk), (v, dv)))
-    scale = q.shape[-1] ** -0.5
-    weights = ((q @ k.mT).mul_(scale) + mask).softmax(dim=-1, dtype=torch.promote_types(q.dtype, torch.float32))
-    moved = (dq @ k.mT + q @ dk.mT).mul_(scale) * weights
+    scores = _matmul(query, _each(key, lambda side: side.mT))
+    return _matmul(_softmax(scores, mask, q.shape[-1]), value)
+
+
+def _softmax(scores: Dual, mask: Tensor, size: int) -> Dual:
+    """The weights of attention, in the precision of the scores, of products of vectors of a size."""
+    (values, moved), scale = scores, size**-0.5
+    weights = (values.mul_(scale) + mask).softmax(dim=-1, dtype=torch.promote_types(values.dtype, torch.float32))
+    if moved is None:
+        return weights.to(values.dtype), None
+    moved = moved.mul_(scale) * weights
     moved -= weights * moved.sum(dim=-1, keepdim=True)
-    weights, moved = weights.to(v.dtype), moved.to(v.dtype)
-    return weights @ v, moved @ v + weights @ dv
+    return weights.to(values.dtype), moved.to(values.dtype)
+
+
+def _matmul(first: Dual, second: Dual) -> Dual:
+    """Products of matrices, and by the product rule their tangent."""
+    (x, dx), (y, dy) = first, second
+    moved = None if dx is None else dx @ y
+    if dy is not None:
+        moved = x @ dy if moved is None else moved.add_(x @ dy)
+    return x @ y, moved
 
 
 def _cheaper(matrix: Matrix, like: Tensor) -> Matrix:
@@ -170,11 +208,14 @@ def _cheaper(matrix: Matrix, like: Tensor) -> Matrix:
     return (left, right) if len(left) * sum(like.shape) < like.numel() else dense((left, right))
 
 
-def _product(values: Tensor, matrix: Matrix) -> Tensor:
-    """The rows of `values` times the matrix transposed."""
-    if isinstance(matrix, Tensor):
+def _product(values: Tensor, matrix: Matrix, onto: Tensor | None) -> Tensor:
+    """The rows of `values` times the matrix transposed, added to `onto` in place where that is given."""
+    if not isinstance(matrix, Tensor):
+        values, matrix = functional.linear(values, matrix[1]), matrix[0].mT
+    if onto is None:
         return functional.linear(values, matrix)
-    return functional.linear(values, matrix[1]) @ matrix[0]
+    onto.flatten(end_dim=-2).addmm_(values.flatten(end_dim=-2), matrix.mT)
+    return onto
 
 
 def _gelu(inputs: Dual) -> Dual:
