@@ -37,13 +37,6 @@ class Agreement:
     seconds: np.ndarray
 
 
-def ranks(table: ScoreTable) -> np.ndarray:
-    """The rank of every training example by falling score, 1 the highest, equal scores by rising id: (train,)."""
-    found = np.empty(len(table.order), dtype=np.int64)
-    found[table.order] = np.arange(1, len(found) + 1)
-    return found
-
-
 def overlap(orders: np.ndarray, top: int) -> np.ndarray:
     """The share of the `top` first positions that two rows of orders (methods, train) have in common.
 

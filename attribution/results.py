@@ -128,6 +128,13 @@ class Ranking(ABC):
         return np.argsort(-self.scores, kind="stable")
 
     @cached_property
+    def ranks(self) -> np.ndarray:
+        """The rank of every training example by falling score, 1 the highest, equal scores by rising id: (train,)."""
+        found = np.empty(len(self.order), dtype=np.int64)
+        found[self.order] = np.arange(1, len(found) + 1)
+        return found
+
+    @cached_property
     def z(self) -> np.ndarray:
         """Scores in standard deviations from their mean over the training set: (train,); zeros where all are equal."""
         # The deviation of equal scores can be a rounding error above 0.
@@ -148,9 +155,16 @@ class Ranking(ABC):
         top=0 gives every training example by falling score.
         """
         order = self.order[::-1] if opponents else self.order
-        at = order[:top] if top else order
+        made = self._at(order[:top] if top else order)
+        return made.assign(rank=np.arange(1, len(made) + 1)) if opponents else made
+
+    def rows(self, train_ids: Sequence[int]) -> pd.DataFrame:
+        """Some training examples, in the order given, as `frame` has them; rank is by falling score."""
+        return self._at(np.asarray(self.workspace.train_positions(train_ids), dtype=np.int64))
+
+    def _at(self, at: np.ndarray) -> pd.DataFrame:
         train = self.workspace.train.iloc[at]
-        made = pd.DataFrame({"rank": np.arange(1, len(at) + 1), "train_id": self.ids[at]})
+        made = pd.DataFrame({"rank": self.ranks[at], "train_id": self.ids[at]})
         for column in ("label", "text", "text_pair"):
             if column in train:
                 made[column] = train[column].to_numpy()

@@ -117,6 +117,11 @@ class Workspace:
         return self._tables[0]
 
     @cached_property
+    def same_texts(self) -> np.ndarray:
+        """(train,): one number for all training examples of the same texts and label."""
+        return same_texts(self.train)
+
+    @cached_property
     def test(self) -> pd.DataFrame:
         return self._tables[1]
 
@@ -277,6 +282,12 @@ class Workspace:
             missing = train_ids[int(np.argmax(found < 0))]
             raise UserError(f"No training example {missing}: ids go from {ids.min()} to {ids.max()}.")
         return found.tolist()
+
+
+def same_texts(table: pd.DataFrame) -> np.ndarray:
+    """(rows,): one number for all rows of the same texts and label."""
+    same = [name for name in ("text", "text_pair", "label") if name in table]
+    return table.groupby(same, sort=False).ngroup().to_numpy()
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The one place that keeps results between runs. What is kept is shared by all sessions, so it is never changed."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -43,6 +44,7 @@ from dashboard.turns import TURNS, Rank
 T = TypeVar("T")
 # Answers that are kept. One that read the index holds v at full rank: 30 MB a saved state for two blocks of MiniLM.
 ANSWERS = 32
+_AHEAD = ThreadPoolExecutor(ANSWERS, "begun")
 
 
 def workspace() -> Workspace:
@@ -154,6 +156,11 @@ def result(asked: Query, method: str, settings: Settings = ()) -> Any:
         known = _answered().get(key) or _kept(_answered(), key, {})
         known[method, settings] = None
     return found
+
+
+def begin(asked: Query, method: str, settings: Settings = ()) -> None:
+    """Have an answer made for whoever asks for it next by `result`, which raises what goes wrong."""
+    _AHEAD.submit(_result, asked, key_of_query(asked), method, settings)
 
 
 @workspaces.keep_results()

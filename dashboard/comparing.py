@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from attribution.comparison import Agreement, ranks
+from attribution.comparison import Agreement
 from attribution.explain import sign_sentence
 from attribution.registry import Method, get_method
 from attribution.results import ScoreTable, SpanScore, WordScore
@@ -40,7 +40,7 @@ def same_label(table: ScoreTable) -> np.ndarray:
 
 def side_ranks(tables: Sequence[ScoreTable], *, lowest: bool) -> dict[str, np.ndarray]:
     """By method the rank of every training example, (train,), counted from the end that is shown."""
-    found = {table.method: ranks(table) for table in tables}
+    found = {table.method: table.ranks for table in tables}
     return {name: len(rank) + 1 - rank if lowest else rank for name, rank in found.items()}
 
 

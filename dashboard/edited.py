@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from attribution.comparison import ranks
 from attribution.query import Query
 from attribution.registry import get_method
 from attribution.results import ScoreTable
@@ -39,7 +38,7 @@ def moved_rows(shown: ScoreTable, other: ScoreTable, *, when: str) -> list[Train
     """
     method = get_method(shown.method)
     top = present.visible(shown, method, opponents=False, count=LISTED)
-    elsewhere = dict(zip(other.ids.tolist(), zip(ranks(other), other.scores, strict=True), strict=True))
+    elsewhere = dict(zip(other.ids.tolist(), zip(other.ranks, other.scores, strict=True), strict=True))
     rows = present.training_rows(shown, method, top, {}, opponents=False)
     largest = max(float(abs(table.scores).max()) for table in (shown, other)) or 1.0
     for row in rows:

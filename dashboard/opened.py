@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from attribution.comparison import ranks
 from attribution.errors import UserError
 from attribution.query import Query
 from attribution.registry import get_method
@@ -49,7 +48,7 @@ def places(train_id: int, tables: Sequence[ScoreTable]) -> list[list[str]]:
     lines = []
     for table in tables:
         (at,) = (table.ids == train_id).nonzero()[0]
-        rank, score = int(ranks(table)[at]), present.signed(float(table.scores[at]))
+        rank, score = int(table.ranks[at]), present.signed(float(table.scores[at]))
         lines.append([_name(table), f"rank {rank:,} of {len(table.scores):,} · {score}"])
     return lines
 

@@ -124,10 +124,7 @@ def visible(
         order = order[within[order]]
     elif method.signed:
         order = order[table.scores[order] < 0] if opponents else order[table.scores[order] > 0]
-    train = table.query.workspace.train
-    same = [name for name in ("text", "text_pair", "label") if name in train]
-    group = train.groupby(same, sort=False).ngroup().to_numpy()[order]
-    _, first, copies = np.unique(group, return_index=True, return_counts=True)
+    _, first, copies = np.unique(table.query.workspace.same_texts[order], return_index=True, return_counts=True)
     return [(int(table.ids[order[first[at]]]), int(copies[at]) - 1) for at in np.argsort(first)[:count]]
 
 
@@ -155,9 +152,8 @@ def training_rows(
 
     Of spans, which come the strongest first, that one is drawn bold.
     """
-    frame = table.frame(0).set_index("train_id", drop=False)
-    rows = frame.loc[[train_id for train_id, _ in shown]]
-    largest = float(rows["score"].abs().max()) or 1.0
+    rows, count = table.rows([train_id for train_id, _ in shown]), len(table.scores)
+    largest = float(np.abs(rows["score"].to_numpy()).max()) or 1.0
     parts = [abs(w.score) for scored in words.values() for w in scored]
     word_scale = max(parts, default=0.0) or 1.0
     made: list[TrainingRow] = []
@@ -166,7 +162,7 @@ def training_rows(
         made.append(
             TrainingRow(
                 train_id=train_id,
-                rank=len(frame) + 1 - row["rank"] if opponents else row["rank"],
+                rank=count + 1 - row["rank"] if opponents else row["rank"],
                 label=row["label"],
                 other_label=row["label"] != table.query.label_name,
                 score=float(row["score"]),
@@ -182,7 +178,7 @@ def training_rows(
                 duplicates=copies,
                 details=[
                     ["Standard deviations from the mean score", f"{row['z']:+.2f}"],
-                    ["Rank", f"{row['rank']:,} of {len(frame):,}"],
+                    ["Rank", f"{row['rank']:,} of {count:,}"],
                 ],
             )
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attribution import attribute
-from attribution.comparison import agreement, compare, ranks, sample_tests
+from attribution.comparison import agreement, compare, sample_tests
 from attribution.index import build
 from attribution.registry import get_method, required_parts
 from attribution.results import ScoreTable
@@ -313,7 +313,7 @@ def test_method_that_refuses_says_why_in_its_place(indexed: Workspace, open_app:
 def test_ranks_are_counted_from_one(tables: list[ScoreTable]):
     """Both ends count every training example from 1, in opposite directions."""
     up, down = (comparing.side_ranks(tables, lowest=lowest)["gd"] for lowest in (False, True))
-    assert up.tolist() == ranks(tables[0]).tolist()
+    assert up.tolist() == tables[0].ranks.tolist()
     assert sorted(down) == list(range(1, len(up) + 1)) and (up + down == len(up) + 1).all()
 
 

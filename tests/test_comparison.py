@@ -16,7 +16,6 @@ from attribution.comparison import (
     compare,
     mean_agreement,
     overlap,
-    ranks,
     sample_tests,
     spearman,
 )
@@ -75,7 +74,7 @@ def test_overlap_counts_the_common_top(scores, top):
 def test_ranks_are_those_of_a_loop(workspace: Workspace, method: str):
     """Rank 1 is the highest score; equal scores (BM25 has many zeros) are ranked by rising id."""
     table = attribute(workspace, method, test=4)
-    found = ranks(table)
+    found = table.ranks
     for rank, position in enumerate(order_of(table.scores), start=1):
         assert found[position] == rank
     assert method != "bm25" or len(set(table.scores)) < len(table.scores), "this test is to have ties"

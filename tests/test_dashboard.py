@@ -24,7 +24,7 @@ from attribution.index import build, parts
 from attribution.query import Query, make_query
 from attribution.registry import get_method, standard_parts
 from attribution.results import Scored, ScoreTable, TokenScores
-from attribution.workspace import Workspace
+from attribution.workspace import Workspace, same_texts
 from dashboard import cache, charts, jobs, present, tables, workspaces
 from dashboard.jobs import Job
 from dashboard.markdown import plain
@@ -44,7 +44,9 @@ def saliency_of(workspace: Workspace, text: str, pair: str | None = None) -> Tok
 
 def table_of(train: pd.DataFrame, scores: Sequence[float], *, label: str = "a") -> ScoreTable:
     """Invented scores of invented training examples."""
-    query = cast(Query, SimpleNamespace(workspace=SimpleNamespace(train=train), label_name=label))
+    query = cast(
+        Query, SimpleNamespace(workspace=SimpleNamespace(train=train, same_texts=same_texts(train)), label_name=label)
+    )
     scored = Scored(scores=np.array(scores, dtype=float), scorer="none", exact=True, quantity="x")
     return ScoreTable(query=query, method="gd", parameters={}, scored=scored, seconds=0.0)
 

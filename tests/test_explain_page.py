@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from attribution import attribute
-from attribution.comparison import ranks
 from attribution.neighbours import nearest_examples
 from attribution.registry import get_method
 from attribution.results import ScoreTable
@@ -71,7 +70,7 @@ def test_opened_row_says_its_neighbours_and_its_other_scores(indexed: Workspace,
     assert [a for a in told if a["train_id"] != row] == [a for a in rows if a["train_id"] != row]
     facts = {name: value for name, value in told[1]["details"]}
     at = int(np.flatnonzero(table.ids == row)[0])
-    rank = int(ranks(table)[at])
+    rank = int(table.ranks[at])
     place = f"rank {rank} of {len(table.scores)} · {present.signed(float(table.scores[at]))}"
     assert facts[f"Gradient dot product, for “{asked.label_name}”"] == place, "it was answered before"
     assert any(name.startswith("BM25") for name in facts), "it is quick"

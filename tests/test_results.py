@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from attribution import attribute, create_workspace
@@ -53,6 +54,14 @@ def test_proponents_fall_and_opponents_rise(drawn: ScoreTable) -> None:
     assert opponents["score"].tolist() == order[:5]
     for frame in (proponents, opponents):
         assert frame["rank"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_rows_of_some_ids_are_those_of_the_whole_list(drawn: ScoreTable) -> None:
+    """Asked for by id, a row is the one that the list of all has, in the order asked for, its rank by falling score."""
+    whole, wanted = drawn.frame(0).set_index("train_id", drop=False), [17, 3, 39]
+    pd.testing.assert_frame_equal(drawn.rows(wanted), whole.loc[wanted].reset_index(drop=True))
+    with pytest.raises(UserError, match=r"No training example 40: ids go from 0 to 39\."):
+        drawn.rows([40])
 
 
 def test_top_0_is_everything_by_falling_score(drawn: ScoreTable) -> None:

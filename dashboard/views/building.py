@@ -16,6 +16,16 @@ from dashboard.markdown import plain
 STANDARD = "standard"
 
 
+def begin(name: str, settings: cache.Settings, *, token: tuple[int, ...] = ()) -> None:
+    """Start on what `answer` will be asked for, where that is made unasked: it is under way while the page is drawn."""
+    try:
+        query = cache.query_of(state.current(), token=token)
+        if not cache.missing_parts(name, settings) and not slow.is_slow(query, name, settings):
+            cache.begin(query, name, settings)
+    except UserError:
+        return  # `answer` says it
+
+
 def answer(
     name: str, settings: cache.Settings, *, token: tuple[int, ...] = ()
 ) -> tuple[ScoreTable, cache.Settings] | None:

@@ -1,7 +1,7 @@
 """Explain: what the model looks at in one text, and which training examples made it look there."""
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -42,6 +42,7 @@ def page() -> None:
 def body() -> None:
     """The heatmap and the two lists below it."""
     asked = cache.query_of(state.current())
+    _begin(asked)
     with st.container(border=True):
         scores = _heatmap(asked)
     edit_effect.panel(scores)
@@ -54,6 +55,36 @@ def body() -> None:
         shade_words()
     with st.container(border=True):
         word_by_word.panel(scores)
+
+
+class _Question(NamedTuple):
+    """What a list asks: a method, the parameters that the page decides, and the tokens that it is about."""
+
+    method: str
+    fixed: cache.Settings
+    token: tuple[int, ...]
+
+
+def _token_question() -> _Question:
+    selection = state.current()
+    kind = selection.saliency if selection.saliency in DIFFERENTIABLE else "gradient_x_input"
+    return _Question("saliency_influence", (("saliency", kind),), selection.token)
+
+
+def _label_question() -> _Question:
+    selection = state.current()
+    spans = get_method(selection.method).spans
+    finder = () if spans == "none" else (("finder", selection.finder),)
+    return _Question(selection.method, finder, selection.token if spans == "both" else ())
+
+
+def _begin(query: Query) -> None:
+    """Have the heatmap's answer made, then those of the lists, while what stands above them is drawn."""
+    selection = state.current()
+    cache.begin(query, selection.saliency, method_parameters.chosen(selection.saliency))
+    asked = [_token_question()] if selection.token else []
+    for method, fixed, token in (*asked, _label_question()):
+        building.begin(method, method_parameters.chosen(method, fixed), token=token)
 
 
 def _heatmap(query: Query) -> TokenScores:
@@ -117,11 +148,11 @@ def _why_token(scores: TokenScores) -> Callable[[], None]:
         state.choose(token=())
         st.rerun()
     words = [w.text for w in scores.query.example.words if set(w.tokens) & set(selection.token)]
-    kind = selection.saliency if selection.saliency in DIFFERENTIABLE else "gradient_x_input"
-    sides = ("Raised it", "Lowered it")
+    method, fixed, token = _token_question()
+    kind = dict(fixed)["saliency"]
     with _line():
         st.markdown(f"##### Why does it look at “{plain(' '.join(words))}”?")
-        settings = method_parameters.choice("saliency_influence", fixed=(("saliency", kind),), tokens=selection.token)
+        settings = method_parameters.choice(method, fixed=fixed, tokens=token)
     if kind != selection.saliency:
         st.caption(
             f"{get_method(selection.saliency).title} has no gradient to follow into the training set: "
@@ -130,22 +161,20 @@ def _why_token(scores: TokenScores) -> Callable[[], None]:
     special = [t.text for t in scores.query.example.tokens if t.index in selection.token and t.special]
     if special:
         st.caption(f"{special[0]} is a special token: the model puts it there, whatever the text.")
-    return _evidence("saliency_influence", settings, token=selection.token, sides=sides)
+    return _evidence(method, settings, token=token, sides=("Raised it", "Lowered it"))
 
 
 def _why_label(scores: TokenScores) -> Callable[[], None]:
-    selection = state.current()
-    method = get_method(selection.method)
-    finder = () if method.spans == "none" else (("finder", selection.finder),)
-    token = selection.token if method.spans == "both" else ()
+    name, fixed, token = _label_question()
+    method = get_method(name)
     with _line():
         st.markdown(f"##### Why “{plain(scores.query.label_name)}”?")
         picker.method_choice(st.container(width=190))
-        settings = method_parameters.choice(method.name, fixed=finder, tokens=token)
+        settings = method_parameters.choice(name, fixed=fixed, tokens=token)
     if method.preset is not None or method.spans == "both":
         picker.margin_choice(scores.query)
     sides = ("Proponents", "Opponents") if method.signed else ("Highest", "Lowest")
-    return _evidence(method.name, settings, token=token, sides=sides)
+    return _evidence(name, settings, token=token, sides=sides)
 
 
 def _nothing() -> None:
@@ -174,7 +203,20 @@ def _evidence(
     )
     for note in table.scored.notes:
         st.caption(plain(note))
-    listed, facts = st.container(), facts.empty()
+    listed, facts, offers, plots = st.container(), facts.empty(), st.container(), st.container()
+    with plots:
+        within = score_range.choice(table, settings)
+    with listed:
+        finish = _rows(table, settings, facts, opponents=side == sides[1], within=within)
+    with offers:
+        _offers(table, settings)
+    with plots:
+        influence_plot.matching_check(table, settings)
+    return finish
+
+
+def _offers(table: ScoreTable, settings: cache.Settings) -> None:
+    """What the method is, the answer as a file, and the exact scores of all training examples."""
     about, export, exactly = st.columns([1.1, 0.7, 1.2], vertical_alignment="center")
     with about:
         _about(table)
@@ -182,10 +224,6 @@ def _evidence(
         downloads.answer(table, settings)
     with exactly:
         _refine(table, cache.exact_key(table, settings))
-    within = score_range.choice(table, settings)
-    influence_plot.matching_check(table, settings)
-    with listed:
-        return _rows(table, settings, facts, opponents=side == sides[1], within=within)
 
 
 def _rows(

@@ -18,20 +18,24 @@ def choice(name: str, *, key: str = "set", fixed: Settings = (), tokens: Sequenc
     """
     method, decided = get_method(name), dict(fixed)
     open_to_all = {key: p for key, p in method.parameters.items() if key not in decided}
-    chosen = state.current().settings
-    before = method_settings.settings_of(chosen, name)
+    before = dict(chosen(name))
     with st.popover("Parameters", icon=":material/tune:", type="tertiary", key=f"{key}-parameters-{name}"):
         st.markdown(f"**{plain(method.title)}**")
         if open_to_all:
-            values = parameter_form.form(open_to_all, key=f"{key} {name}", given=dict(before))
-            if values != dict(before):
-                state.choose(settings=method_settings.replaced(chosen, name, values))
+            values = parameter_form.form(open_to_all, key=f"{key} {name}", given=before)
+            if values != before:
+                state.choose(settings=method_settings.replaced(state.current().settings, name, values))
         else:
             st.caption("This method has no parameters to set.")
-        settings = (*fixed, *method_settings.settings_of(state.current().settings, name))
+        settings = chosen(name, fixed)
         st.caption("The same answer in a shell:")
         st.code(_command(name, settings, tokens), language="bash", wrap_lines=True)
     return settings
+
+
+def chosen(name: str, fixed: Settings = ()) -> Settings:
+    """What a method is set to: `fixed`, and what its form changed."""
+    return (*fixed, *method_settings.settings_of(state.current().settings, name))
 
 
 def _command(name: str, settings: Settings, tokens: Sequence[int]) -> str:
